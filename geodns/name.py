@@ -186,7 +186,11 @@ def _split_escaped(text: str) -> tuple[list[bytes], bool]:
 
 def _escape(label: bytes) -> str:
     return "".join(
-        f"\\{octet:03d}" if octet < 0x21 or octet > 0x7E else f"\\{octet:c}" if octet in _SPECIAL else chr(octet)
+        f"\\{octet:03d}"
+        if octet < 0x21 or octet > 0x7E
+        else f"\\{octet:c}"
+        if octet in _SPECIAL
+        else chr(octet)
         for octet in label
     )
 
@@ -196,7 +200,8 @@ def _to_ascii(text: str) -> str:
 
     try:
         return ".".join(
-            part if part.isascii() else idna.encode(part, uts46=True).decode("ascii") for part in text.split(".")
+            part if part.isascii() else idna.encode(part, uts46=True).decode("ascii")
+            for part in text.split(".")
         )
     except (idna.IDNAError, UnicodeError) as error:
         raise BadName(f'"{_shorten(text)}" is not an internationalised domain name: {error}') from None

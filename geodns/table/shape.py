@@ -3,9 +3,9 @@
     Table.nodes[lower-case wire name] -> Node.plans[type] -> Plan(flags, body, choice)
 
 A Body is a run of records in wire form that stands right after the question. It points only into the question
-and, where nothing of variable length can come before it, into itself. All its pointers are listed, so that it can
-be moved: `owners` point to the question's name (offset 12) and stay while the question stays; `pointers` point to
-the end of the question's name or beyond and move with the length of that name.
+and, where nothing of variable length can come before it, into itself. All its pointers are listed, so that it
+can be moved: `owners` point to the question's name (offset 12) and stay while the question stays; `pointers`
+point to the end of the question's name or beyond and move with the length of that name.
 
 Nothing here knows YAML, databases, clocks or sockets. All of it is immutable once published.
 """
@@ -31,9 +31,10 @@ class Outcome(Enum):
 class Body:
     """Records in wire form.
 
-    `data` was laid out for a question whose name is `base` octets long. `cuts` are the shorter forms that may be
-    sent when the whole does not fit, longest first: (octets of data, count of additional records); the shortest of
-    them has what RFC 2181 section 9 and RFC 9471 call required, and below it the answer is truncated.
+    `data` was laid out for a question whose name is `base` octets long. `cuts` are the shorter forms that may
+    be sent when the whole does not fit, longest first: (octets of data, count of additional records); the
+    shortest of them has what RFC 2181 section 9 and RFC 9471 call required, and below it the answer is
+    truncated.
     """
 
     data: bytes
@@ -53,7 +54,8 @@ EMPTY = Body(b"", 0, 0, 0, 0)
 class Plan:
     """An answer: the flags (AA and rcode), the records, and then perhaps a choice that adds more.
 
-    The flags of what is chosen replace those of the plan (RFC 6604: a chain's rcode is that of its last name).
+    The flags of what is chosen replace those of the plan (RFC 6604: a chain's rcode is that of its last
+    name).
     """
 
     outcome: Outcome
@@ -64,7 +66,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """What one pool answers: `plans[i]` with the probability `weights[i]` / `total`; one plan if it answers with all.
+    """What one pool answers: `plans[i]` with the probability `weights[i]` / `total`.
+
+    A pool that answers with all its values has one plan.
 
     `values` are for explain: the pool's values in presentation format, a tuple for each plan.
     """
@@ -80,10 +84,13 @@ class Alternative:
 class Choice:
     """One of `alternatives`, by where the client is.
 
+    `key` stands for `rules` where a partition is looked up: equal rules, equal key.
+
     `rules` have an index into `alternatives` as outcome; `default` answers what no rule takes. `why` is
     for explain: for each outcome the way from the rule's pool over the fallbacks to the pool that answers.
     """
 
+    key: str
     rules: Rules
     alternatives: tuple[Alternative, ...]
     default: Alternative
@@ -91,15 +98,15 @@ class Choice:
     type: int
     ttl: int
     rule_marks: tuple[str, ...] = ()  # file:line:column of each of `rules`
-    ways: tuple[tuple[str, ...], ...] = ()  # for each alternative: ("fra (all values down)", "iad")
+    ways: tuple[tuple[str, ...], ...] = ()  # for each alternative: ("fra", "iad"): iad answers
 
 
 @dataclass(frozen=True, slots=True)
 class Dname:
     """A DNAME above the name asked for (RFC 6672).
 
-    `plan` ends in a Body that is one DNAME record, its owner a pointer, its target not compressed (RFC 6672 section 2.5).
-    Names outside `apex` are not followed.
+    `plan` ends in a Body that is one DNAME record, its owner a pointer, its target not compressed (RFC 6672
+    section 2.5). Names outside `apex` are not followed.
     """
 
     plan: Plan
@@ -110,8 +117,9 @@ class Dname:
 class Node:
     """An owner name, or an empty non-terminal.
 
-    `plans` by type, `other` for every type not among them. `below` answers names under this one that do not exist
-    on their own: the Plan of a referral, a Dname, or the Node of the wildcard "*" beneath; None: NXDOMAIN.
+    `plans` by type, `other` for every type not among them. `below` answers names under this one that do not
+    exist on their own: the Plan of a referral, a Dname, or the Node of the wildcard "*" beneath; None:
+    NXDOMAIN.
     """
 
     plans: dict[int, Plan]
@@ -131,13 +139,15 @@ class ZoneTable:
     nodes: dict[bytes, Node]
     records: int
     local: bool = False
+    rules: dict[str, Rules] = field(default_factory=dict)  # by Choice.key
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All the zones, as one map. `parent_side` has the node of a delegation whose child zone is served as well:
+    """All the zones, as one map.
 
-    it answers for DS (RFC 4035 section 3.1.4.1). `failed` are the zones that have a file but no good one.
+    `parent_side` has the node of a delegation whose child zone is served as well: it answers for DS (RFC 4035
+    section 3.1.4.1). `failed` are the zones that have a file but no good one.
     """
 
     nodes: dict[bytes, Node]

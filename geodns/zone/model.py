@@ -102,7 +102,8 @@ class Steering:
 class RRset:
     """The records of one owner and type. `rdatas` answer where `steering` has no better answer.
 
-    `marks` has the place of each of the rdatas. `lenient` is octoDNS's: its author knows, so warnings about this record are not told.
+    `marks` has the place of each of the rdatas. `lenient` is octoDNS's: its author knows, so warnings about
+    this record are not told.
     """
 
     owner: Name
@@ -129,8 +130,8 @@ class Alias:
 class Zone:
     """A zone as its file says it, read but not checked.
 
-    `rrsets` is by owner's key (lower-case wire form), then by type. `soa_made` says that the file has no SOA and
-    geodns made one; the SOA always stands in `rrsets`.
+    `rrsets` is by owner's key (lower-case wire form), then by type. `soa_made` says that the file has no SOA
+    and geodns made one; the SOA always stands in `rrsets`.
     """
 
     apex: Name

@@ -1,0 +1,167 @@
+"""answer(packet, client, snapshot, draw, now): the whole way of a query through the engine."""
+
+from geodns.engine import chaos
+from geodns.engine.assemble import message, option, placed, subnet_option
+from geodns.engine.choose import choose, next_draw
+from geodns.engine.cookie import cookie_for
+from geodns.engine.lookup import find
+from geodns.engine.snapshot import UDP_SIZE_MAX_DEFAULT, Snapshot
+from geodns.engine.wire import (
+    CLASS_CH,
+    CLASS_IN,
+    FORMERR,
+    HEADER_OCTETS,
+    OPTION_COOKIE,
+    OPTION_EDE,
+    OPTION_KEEPALIVE,
+    OPTION_NSID,
+    REFUSED,
+    SERVFAIL,
+    TYPE_ANY,
+    TYPE_AXFR,
+    TYPE_CNAME,
+    TYPE_OPT,
+    YXDOMAIN,
+    Query,
+    read,
+)
+from geodns.name import NAME_OCTETS_MAX, key_is_under
+from geodns.table.shape import FLAG_AA, Body, Dname, Plan
+
+DNAME_CHAIN_MAX = 8  # DNAMEs followed for one answer; as many as BIND follows CNAMEs at the least (no source)
+
+EDE_NOT_READY = 14  # RFC 8914 section 4.15
+EDE_NOT_AUTHORITATIVE = 20  # RFC 8914 section 4.21
+EDE_NOT_SUPPORTED = 21  # RFC 8914 section 4.22
+
+_TYPE_META_FIRST = 128  # RFC 6895 section 3.1: 128 to 255 are meta and question types
+_RECORD_FIXED_OCTETS = 12  # an owner that is a pointer, type, class, TTL, length
+
+
+def answer(
+    packet: bytes, client: str, snapshot: Snapshot, draw: int, now: int, stream: bool = False
+) -> bytes | None:
+    """The answer to `packet` in wire form, or None for what gets none.
+
+    `client` is the address that asked, in text and without a scope id; `draw` 32 random bits; `now` Unix
+    seconds; `stream` says that the query came over TCP.
+    """
+    query = read(packet)
+    if query is None:
+        return None
+    bodies: list[Body] = []
+    data = b""
+    scope = ede = 0
+    flags = query.rcode
+    if not flags and query.question:
+        qtype = query.qtype
+        found: Plan | Dname | None
+        if _TYPE_META_FIRST <= qtype < TYPE_ANY or qtype == TYPE_OPT:
+            found = None
+            flags, ede = (
+                (REFUSED, EDE_NOT_SUPPORTED) if qtype <= TYPE_AXFR and qtype != TYPE_OPT else (FORMERR, 0)
+            )
+        elif query.qclass == CLASS_IN:
+            found = find(snapshot.table, query.key, qtype)
+            if found is None:
+                flags, ede = _outside(snapshot, query.key)
+        elif query.qclass == CLASS_CH:
+            found = chaos.find(snapshot.identity, query.key, qtype)
+            flags = REFUSED
+        else:
+            found = None
+            flags, ede = REFUSED, EDE_NOT_AUTHORITATIVE
+        if type(found) is Plan and found.choice is None:
+            body = found.body
+            bodies.append(body)
+            flags = found.flags
+            octets = query.name_octets
+            if body.base == octets or not body.pointers:
+                data = body.data
+            else:
+                data = placed(body, HEADER_OCTETS, octets, HEADER_OCTETS + octets + 4)
+        elif found is not None:
+            flags, data, scope = _follow(query, found, client, snapshot, draw, bodies)
+    options = b""
+    if query.edns:
+        options = _options(query, client, snapshot, now, stream, scope, ede)
+    return message(packet, query, flags, bodies, data, options, snapshot.udp_size_max, stream)
+
+
+def servfail(packet: bytes) -> bytes | None:
+    """What to say when the engine itself failed on `packet`."""
+    query = read(packet)
+    return message(packet, query, SERVFAIL, [], b"", b"", UDP_SIZE_MAX_DEFAULT, False) if query else None
+
+
+def _outside(snapshot: Snapshot, key: bytes) -> tuple[int, int]:
+    """The rcode and the EDE for a name in none of the zones that are served."""
+    if any(key_is_under(key, apex) for apex in snapshot.table.failed):
+        return SERVFAIL, EDE_NOT_READY
+    return REFUSED, EDE_NOT_AUTHORITATIVE
+
+
+def _follow(
+    query: Query, found: Plan | Dname, client: str, snapshot: Snapshot, draw: int, bodies: list[Body]
+) -> tuple[int, bytes, int]:
+    """Walk the choices and DNAMEs of an answer: (flags, data, ECS scope in bits); adds to `bodies`."""
+    name = query.question[:-4]  # the name being answered, in full,
+    name_at = HEADER_OCTETS  # and where it stands in the message
+    start = HEADER_OCTETS + len(query.question)
+    data = b""
+    scope = flags = 0
+    for _ in range(DNAME_CHAIN_MAX):
+        plan: Plan | None = found.plan if isinstance(found, Dname) else found
+        while plan is not None:
+            bodies.append(plan.body)
+            data += placed(plan.body, name_at, len(name), start + len(data))
+            # RFC 1035 section 4.1.1: AA is that of the first owner; RFC 6604: the rcode that of the last
+            flags = flags & FLAG_AA | plan.flags
+            choice, plan = plan.choice, None
+            if choice is not None:
+                plan, chosen_scope = choose(choice, query.subnet, client, snapshot, draw)
+                scope = max(scope, chosen_scope)
+                draw = next_draw(draw)
+        if not isinstance(found, Dname):
+            break
+        dname = bodies[-1]
+        name = name[: len(name) - dname.base] + dname.data[_RECORD_FIXED_OCTETS:]
+        if len(name) > NAME_OCTETS_MAX:
+            return flags | YXDOMAIN, data, scope  # RFC 6672 section 2.2
+        cname = _synthesised(name_at, dname.data[6:10], name)
+        name_at = start + len(data) + _RECORD_FIXED_OCTETS
+        bodies.append(Body(cname, 1, 0, 0, 0))
+        data += cname
+        key = name.lower()
+        if query.qtype in (TYPE_CNAME, TYPE_ANY) or not key_is_under(key, found.apex):
+            break
+        following = find(snapshot.table, key, query.qtype)
+        if following is None:
+            break
+        found = following
+    return flags, data, scope
+
+
+def _synthesised(name_at: int, ttl: bytes, target: bytes) -> bytes:
+    """RFC 6672 section 3.1: a CNAME from the name asked for to where the DNAME sends it; the TTL is its."""
+    fixed = TYPE_CNAME.to_bytes(2) + CLASS_IN.to_bytes(2) + ttl
+    return (0xC000 | name_at).to_bytes(2) + fixed + len(target).to_bytes(2) + target
+
+
+def _options(
+    query: Query, client: str, snapshot: Snapshot, now: int, stream: bool, scope: int, ede: int
+) -> bytes:
+    options = b""
+    if query.rcode:
+        return options  # what could not be read, or has a version we do not know, has no options to answer
+    if query.subnet is not None:
+        options = subnet_option(query.subnet.octets, scope)
+    if query.cookie is not None and snapshot.cookie_secrets:
+        options += option(OPTION_COOKIE, cookie_for(query.cookie, client, snapshot.cookie_secrets, now))
+    if query.nsid and snapshot.identity.server_id:
+        options += option(OPTION_NSID, snapshot.identity.server_id)
+    if query.keepalive and stream:
+        options += option(OPTION_KEEPALIVE, snapshot.tcp_keepalive.to_bytes(2))
+    if ede:
+        options += option(OPTION_EDE, ede.to_bytes(2))
+    return options

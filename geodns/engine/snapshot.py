@@ -1,0 +1,35 @@
+"""Everything an answer depends on besides the packet: published by one assignment, then never changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from geodns.geo.partition import Partition
+from geodns.table.shape import Table
+
+UDP_SIZE_MAX_DEFAULT = 1232  # octets; DNS flag day 2020: an IPv6 packet of 1280 less its headers
+TCP_KEEPALIVE_DEFAULT = 100  # units of 100 ms (RFC 7828 section 3.1): 10 s, the idle limit of our connections
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What this server says of itself (RFC 4892, RFC 5001); an empty value is refused instead of told."""
+
+    server_id: bytes = b""  # id.server and NSID
+    hostname: bytes = b""  # hostname.bind
+    version: bytes = b""  # version.bind and version.server
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The table, the geography of its choices, and the settings that show in answers.
+
+    `partitions` has one for every `Choice.key` of the table. The first of `cookie_secrets` (16 octets each)
+    signs, all of them verify (RFC 9018 section 5: a rollover needs two).
+    """
+
+    table: Table
+    partitions: Mapping[str, Partition] = field(default_factory=dict)
+    identity: Identity = Identity()
+    udp_size_max: int = UDP_SIZE_MAX_DEFAULT
+    cookie_secrets: tuple[bytes, ...] = ()
+    tcp_keepalive: int = TCP_KEEPALIVE_DEFAULT

@@ -1,0 +1,461 @@
+"""From a checked zone to its table: RFC 1034 section 4.3.2 done once, when the zone is loaded.
+
+    CheckedZone -> names, cuts, wildcards -> a Draft for each (name, type) -> Plan -> Node -> ZoneTable
+
+A CNAME chain and additional addresses are followed inside the zone alone, so that a zone compiles the same
+whatever stands beside it.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from geodns.geo.partition import OUTCOME_DEFAULT, Rules
+from geodns.geo.partition import Rule as GeoRule
+from geodns.name import key_is_under, label_offsets
+from geodns.table.render import Frame, Records, names_in, render
+from geodns.table.shape import (
+    EMPTY,
+    FLAG_AA,
+    Alternative,
+    Choice,
+    Dname,
+    Node,
+    Outcome,
+    Plan,
+    Table,
+    ZoneTable,
+)
+from geodns.zone import rdata
+from geodns.zone.model import CheckedZone, Policy, Pool, RRset, Status, Steering, Zone
+
+A, NS, CNAME, SOA, AAAA, DNAME, DS, SVCB, HTTPS = 1, 2, 5, 6, 28, 39, 43, 64, 65
+_NXDOMAIN = 3  # rcode
+
+CNAME_CHAIN_MAX = 8  # CNAMEs in one answer; Unbound follows 11, BIND 16, and nobody needs that many
+CHOICE_DEPTH_MAX = 2  # choices one after the other in one answer; each multiplies the plans that are made
+
+_WILDCARD = b"\x01*"
+
+
+def compile_zone(checked: CheckedZone) -> ZoneTable:
+    """The table of a zone."""
+    return _Compiler(checked.zone).table()
+
+
+def link(zones: Iterable[ZoneTable], failed: Iterable[bytes] = ()) -> Table:
+    """All zones as one map; a zone inside another hides what the outer one has at and below its apex.
+
+    `failed` are the apexes (lower-case wire form) of zones that have no good version.
+    """
+    by_apex = {zone.apex: zone for zone in zones}
+    nodes: dict[bytes, Node] = {}
+    parent_side: dict[bytes, Node] = {}
+    # A parent's apex is a suffix of its child's, so by length the parents come first.
+    for apex in sorted(by_apex, key=len):
+        if any(parent in by_apex for parent in _ancestors(apex)):
+            cut = nodes.get(apex)
+            if cut is not None and cut.other.outcome is Outcome.REFERRAL:
+                parent_side[apex] = cut
+            elif cut is not None:  # below a cut the parent has nothing; below another name it may
+                for key in [key for key in nodes if key_is_under(key, apex)]:
+                    del nodes[key]
+        nodes.update(by_apex[apex].nodes)
+    return Table(nodes, by_apex, parent_side, frozenset(failed) - by_apex.keys())
+
+
+def table_rules(table: Table) -> dict[str, Rules]:
+    """The rules of every choice in the table, by the key under which a snapshot has their partition."""
+    found: dict[str, Rules] = {}
+    for zone in table.zones.values():
+        found.update(zone.rules)
+    return found
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An answer on its way to a Plan."""
+
+    answer: list[Records] = field(default_factory=list)
+    authority: list[Records] = field(default_factory=list)
+    required: list[Records] = field(default_factory=list)  # additional records that may not be left out
+    optional: list[Records] = field(default_factory=list)
+    outcome: Outcome = Outcome.HIT
+    flags: int = FLAG_AA
+    steered: RRset | None = None  # its choice ends the answer
+
+
+class _Compiler:
+    def __init__(self, zone: Zone) -> None:
+        self._zone = zone
+        self._apex = zone.apex.key
+        self._rrsets = _with_aliases(zone)
+        self._rules: dict[str, Rules] = {}
+        self._cuts = {
+            key
+            for key, types in self._rrsets.items()
+            if NS in types and key != self._apex and not key.startswith(_WILDCARD)
+        }
+        self._dnames = {
+            key for key, types in self._rrsets.items() if DNAME in types and not key.startswith(_WILDCARD)
+        }
+        self._names = self._visible_names()
+        soa = self._rrsets[self._apex][SOA]
+        minimum = int.from_bytes(soa.rdatas[0][-4:])
+        # RFC 2308 section 3: the TTL of a negative answer is the lesser of the SOA's TTL and its minimum
+        self._negative = Records(zone.apex.wire, SOA, min(soa.ttl, minimum), soa.rdatas)
+        body = render(Frame(self._apex, exact=False), (), (self._negative,))
+        self._nodata = Plan(Outcome.NODATA, FLAG_AA, body)
+        self._nxdomain = Plan(Outcome.NXDOMAIN, FLAG_AA | _NXDOMAIN, body)
+
+    def table(self) -> ZoneTable:
+        zone = ZoneTable(
+            apex=self._apex,
+            file=self._zone.file,
+            serial=self._zone.serial,
+            nxdomain=self._nxdomain,
+            nodes={},
+            records=sum(len(rrset.rdatas) for types in self._rrsets.values() for rrset in types.values()),
+            local=self._zone.local,
+        )
+        for key in self._names:
+            zone.nodes[key] = self._node(zone, key, Frame(key, exact=True))
+        for key in self._names:
+            zone.nodes[key].below = self._below(zone, key)
+        zone.rules = self._rules
+        return zone
+
+    # names
+
+    def _visible_names(self) -> dict[bytes, dict[int, RRset]]:
+        """The RRsets of every name that is not below a cut or a DNAME, empty non-terminals included."""
+        names: dict[bytes, dict[int, RRset]] = {}
+        hidden = self._cuts | self._dnames
+        for key, types in self._rrsets.items():
+            if not key_is_under(key, self._apex):
+                continue
+            above = list(self._up_to_apex(key))
+            if any(ancestor in hidden for ancestor in above):
+                continue
+            names[key] = types
+            for ancestor in above:
+                if ancestor in names:
+                    break
+                names[ancestor] = self._rrsets.get(ancestor, {})
+        return names
+
+    def _up_to_apex(self, key: bytes) -> Iterator[bytes]:
+        """The ancestors of a name of the zone, the nearest first, down to the apex."""
+        if key != self._apex:
+            for ancestor in _ancestors(key):
+                yield ancestor
+                if ancestor == self._apex:
+                    return
+
+    def _locate(self, key: bytes) -> bytes | Outcome:
+        """Whose RRsets answer for a name: the key of itself, a wildcard or a cut above; or NXDOMAIN."""
+        if key in self._names:
+            return key
+        for ancestor in self._up_to_apex(key):
+            if ancestor in self._names:
+                if ancestor in self._cuts:
+                    return ancestor
+                wildcard = _WILDCARD + ancestor
+                return wildcard if wildcard in self._names else Outcome.NXDOMAIN
+        return Outcome.NXDOMAIN
+
+    # nodes
+
+    def _node(self, zone: ZoneTable, key: bytes, frame: Frame) -> Node:
+        """The node of the RRsets at `key`, rendered for the questions of `frame`."""
+        types = self._names[key]
+        if key in self._cuts:
+            plans = {DS: self._plan(frame, key, DS)}
+            return Node(plans, self._plan(frame, key, NS), None, zone)
+        if CNAME in types:
+            wanted = self._types_behind(key, set()) | {CNAME}
+            plans = {rtype: self._plan(frame, key, rtype) for rtype in wanted}
+            return Node(plans, self._plan(frame, key, 0), None, zone)
+        return Node({rtype: self._plan(frame, key, rtype) for rtype in types}, self._nodata, None, zone)
+
+    def _below(self, zone: ZoneTable, key: bytes) -> Plan | Dname | Node | None:
+        """What answers for names under `key` that do not exist."""
+        frame = Frame(key, exact=False)
+        if key in self._cuts:
+            return self._plan(frame, key, NS)
+        if key in self._dnames:
+            rrset = self._names[key][DNAME]
+            draft = (
+                _Draft(steered=rrset) if rrset.steering else _Draft([self._records(rrset, rrset.owner.wire)])
+            )
+            return Dname(self._finish(frame, draft, rrset.owner.wire, DNAME, 0, movable=True), self._apex)
+        wildcard = _WILDCARD + key
+        return self._node(zone, wildcard, frame) if wildcard in self._names else None
+
+    def _types_behind(self, key: bytes, seen: set[bytes]) -> set[int]:
+        """The types that a CNAME at `key` can come to, over every pool that it may have."""
+        rrset = self._names[key][CNAME]
+        found: set[int] = set()
+        seen.add(key)
+        for target in _all_rdatas(rrset):
+            place = self._locate(target.lower()) if key_is_under(target.lower(), self._apex) else None
+            if isinstance(place, bytes) and place not in seen and place not in self._cuts:
+                types = self._names[place]
+                found |= self._types_behind(place, seen) if CNAME in types else types.keys()
+        return found
+
+    # plans
+
+    def _plan(self, frame: Frame, key: bytes, qtype: int) -> Plan:
+        draft = _Draft()
+        self._answer(draft, key, None, qtype, [key])
+        return self._finish(frame, draft, None, qtype, 0)
+
+    def _answer(self, draft: _Draft, key: bytes, owner: bytes | None, qtype: int, chain: list[bytes]) -> None:
+        """Add what the RRsets at `key` say of `qtype`.
+
+        The answer's owner is `owner`, None for the question's name; `chain` has the names on the way here,
+        this one last.
+        """
+        types = self._names[key]
+        if key in self._cuts and not (qtype == DS and owner is None and DS in types):
+            if qtype == DS and owner is None:
+                self._negative_answer(draft, Outcome.NODATA)
+            else:
+                self._refer(draft, types[NS], is_chain=owner is not None)
+            return
+        rrset = types.get(qtype) or types.get(CNAME)
+        if rrset is None:
+            self._negative_answer(draft, Outcome.NODATA)
+        elif rrset.steering is not None:
+            draft.steered = rrset
+        else:
+            draft.answer.append(self._records(rrset, owner))
+            if rrset.type == CNAME and qtype != CNAME:
+                self._chase(draft, rrset.rdatas[0], qtype, chain)
+            else:
+                draft.optional += self._addresses(rrset, rrset.rdatas)
+
+    def _chase(self, draft: _Draft, target: bytes, qtype: int, chain: list[bytes]) -> None:
+        """Go on at a CNAME's target, as far as this zone knows it."""
+        key = target.lower()
+        if key in chain or len(chain) >= CNAME_CHAIN_MAX or not key_is_under(key, self._apex):
+            return
+        dname = next((above for above in self._up_to_apex(key) if above in self._dnames), None)
+        if dname is not None:
+            return  # it can be followed, but rarely is there one: the resolver asks again
+        place = self._locate(key)
+        if isinstance(place, Outcome):
+            self._negative_answer(draft, Outcome.NXDOMAIN)
+        else:
+            self._answer(draft, place, target, qtype, [*chain, key])
+
+    def _negative_answer(self, draft: _Draft, outcome: Outcome) -> None:
+        draft.outcome = outcome
+        if outcome is Outcome.NXDOMAIN:
+            draft.flags |= _NXDOMAIN
+        draft.authority.append(self._negative)
+
+    def _refer(self, draft: _Draft, ns: RRset, is_chain: bool) -> None:
+        """RFC 1034 section 4.3.2 step 3b; RFC 9471: glue under the cut is required, the rest is a help."""
+        draft.outcome = Outcome.REFERRAL
+        if not is_chain:
+            draft.flags &= ~FLAG_AA
+        draft.authority.append(self._records(ns, ns.owner.wire))
+        for records in self._addresses(ns, ns.rdatas):
+            assert records.owner is not None
+            in_domain = key_is_under(records.owner.lower(), ns.owner.key)
+            (draft.required if in_domain else draft.optional).append(records)
+
+    def _addresses(self, rrset: RRset, rdatas: Iterable[bytes]) -> list[Records]:
+        """The addresses of the names in these data of `rrset` that the zone has, glue included."""
+        name_in = names_in(rrset.type)
+        if name_in is None:
+            return []
+        found = {}
+        for data in rdatas:
+            target = name_in(data).lower()
+            if target == b"\0" and rrset.type in (SVCB, HTTPS):
+                target = rrset.owner.key  # RFC 9460 section 2.5.2: "." is the owner itself
+            for wanted in (A, AAAA):
+                addresses = self._rrsets.get(target, {}).get(wanted)
+                # A steered address depends on who asks for it, so it is not told in passing; glue is not
+                # steered.
+                if addresses is not None and (addresses.steering is None or target not in self._names):
+                    found[target, wanted] = self._records(addresses, addresses.owner.wire)
+        return list(found.values())
+
+    def _records(self, rrset: RRset, owner: bytes | None) -> Records:
+        return Records(owner, rrset.type, rrset.ttl, rrset.rdatas)
+
+    def _finish(
+        self, frame: Frame, draft: _Draft, owner: bytes | None, qtype: int, depth: int, movable: bool = False
+    ) -> Plan:
+        """Render a draft, and the choice that it ends in."""
+        body = render(frame, draft.answer, draft.authority, draft.required, draft.optional, movable)
+        plan = Plan(draft.outcome, draft.flags, body)
+        if draft.steered is None:
+            return plan
+        if draft.answer:
+            owner = self._last_target(draft)
+        return replace(plan, choice=self._choice(frame, draft.steered, owner, qtype, depth))
+
+    @staticmethod
+    def _last_target(draft: _Draft) -> bytes:
+        return draft.answer[-1].rdatas[0]  # a chain's last CNAME leads to what is chosen from
+
+    # choices
+
+    def _choice(self, frame: Frame, rrset: RRset, owner: bytes | None, qtype: int, depth: int) -> Choice:
+        steering = rrset.steering
+        assert steering is not None
+        names: list[str] = []  # of the pools that answer, in the order of `alternatives`
+        ways: list[tuple[str, ...]] = []
+        rules: list[GeoRule] = []
+        for rule in steering.rules:
+            way = _way(steering, rule.pool)
+            pool = way[-1]
+            if pool in names:
+                outcome = names.index(pool)
+            elif pool == DEFAULT_POOL:
+                outcome = OUTCOME_DEFAULT
+            else:
+                outcome = len(names)
+                names.append(pool)
+            ways.append(way)
+            subnets = tuple((net.version, int(net.network_address), net.prefixlen) for net in rule.subnets)
+            rules.append(GeoRule(outcome, subnets, rule.asns, rule.geos))
+        pools = [_usable(steering.pools[name]) for name in names]
+        key = _key(tuple(rules))
+        self._rules[key] = tuple(rules)
+        return Choice(
+            key=key,
+            rules=tuple(rules),
+            alternatives=tuple(
+                self._alternative(frame, rrset, owner, qtype, depth, pool.name, pool.policy, pool)
+                for pool in pools
+            ),
+            default=self._alternative(frame, rrset, owner, qtype, depth, DEFAULT_POOL, Policy.ALL, None),
+            owner=str(rrset.owner),
+            type=rrset.type,
+            ttl=rrset.ttl,
+            rule_marks=tuple(str(rule.mark) for rule in steering.rules),
+            ways=tuple(ways),
+        )
+
+    def _alternative(
+        self,
+        frame: Frame,
+        rrset: RRset,
+        owner: bytes | None,
+        qtype: int,
+        depth: int,
+        name: str,
+        policy: Policy,
+        pool: Pool | None,
+    ) -> Alternative:
+        if pool is None:
+            rdatas = rrset.rdatas
+            weights = (1,) * len(rdatas)
+        else:
+            rdatas = tuple(value.rdata for value in pool.values)
+            weights = tuple(value.weight for value in pool.values)
+        # An owner has one CNAME (RFC 2181 section 10.1) and one DNAME (RFC 6672 section 2.4): one is drawn.
+        one_of = policy is Policy.WEIGHTED or rrset.type in (CNAME, DNAME)
+        answers = [(data,) for data in rdatas] if one_of and rdatas else [rdatas]
+        if len(answers) == 1:
+            weights = (1,)
+        return Alternative(
+            pool=name,
+            plans=tuple(self._chosen(frame, rrset, owner, qtype, depth, answer) for answer in answers),
+            weights=weights,
+            total=sum(weights),
+            values=tuple(
+                tuple(rdata.to_text(rrset.type, data, self._zone.apex) for data in answer)
+                for answer in answers
+            ),
+        )
+
+    def _chosen(
+        self,
+        frame: Frame,
+        rrset: RRset,
+        owner: bytes | None,
+        qtype: int,
+        depth: int,
+        rdatas: tuple[bytes, ...],
+    ) -> Plan:
+        """The plan of one possible choice: its records, and where a CNAME among them leads."""
+        draft = _Draft([Records(owner, rrset.type, rrset.ttl, rdatas)])
+        if not rdatas:
+            self._negative_answer(draft, Outcome.NODATA)
+        elif rrset.type == CNAME and qtype != CNAME:
+            self._chase(draft, rdatas[0], qtype, [rrset.owner.key])
+            if draft.steered is not None and depth + 1 >= CHOICE_DEPTH_MAX:
+                draft.steered = None
+        else:
+            draft.optional += self._addresses(rrset, rdatas)
+        return self._finish(frame, draft, owner, qtype, depth + 1, movable=True)
+
+
+DEFAULT_POOL = "default"
+"""What explain calls the record's own values."""
+
+
+def _way(steering: Steering, name: str) -> tuple[str, ...]:
+    """The pools asked in turn, from a rule's pool to the one that answers; "default" if none can."""
+    way = []
+    pool: str | None = name
+    while pool is not None and pool not in way:
+        way.append(pool)
+        if _usable(steering.pools[pool]).values:
+            return tuple(way)
+        pool = steering.pools[pool].fallback
+    return (*way, DEFAULT_POOL)
+
+
+def _usable(pool: Pool) -> Pool:
+    """The pool without the values that cannot be chosen."""
+    up = tuple(
+        value
+        for value in pool.values
+        if value.status is not Status.DOWN and (pool.policy is Policy.ALL or value.weight > 0)
+    )
+    return replace(pool, values=up)
+
+
+def _all_rdatas(rrset: RRset) -> list[bytes]:
+    pools = rrset.steering.pools.values() if rrset.steering else ()
+    return [*rrset.rdatas, *(value.rdata for pool in pools for value in pool.values)]
+
+
+def _with_aliases(zone: Zone) -> dict[bytes, dict[int, RRset]]:
+    """The RRsets of the zone, with A and AAAA where an ALIAS says so."""
+    if not zone.aliases:
+        return zone.rrsets
+    rrsets = {key: dict(types) for key, types in zone.rrsets.items()}
+    for key, alias in zone.aliases.items():
+        target = alias.target.key
+        for _ in range(CNAME_CHAIN_MAX):
+            types = zone.rrsets.get(target, {})
+            if CNAME not in types or types[CNAME].steering is not None:
+                break
+            target = types[CNAME].rdatas[0].lower()
+        for wanted in (A, AAAA):
+            rrset = zone.rrsets.get(target, {}).get(wanted)
+            if rrset is not None:
+                rrsets.setdefault(key, {})[wanted] = replace(rrset, owner=alias.owner, ttl=alias.ttl)
+    return rrsets
+
+
+def _ancestors(key: bytes) -> Iterator[bytes]:
+    """The names above `key`, the nearest first, the root last."""
+    for at in label_offsets(key):
+        yield key[at + 1 + key[at] :]
+
+
+def _key(rules: Rules) -> str:
+    return hashlib.blake2b(repr(rules).encode(), digest_size=16).hexdigest()
+
+
+__all__ = ["CNAME_CHAIN_MAX", "DEFAULT_POOL", "EMPTY", "compile_zone", "link", "table_rules"]
