@@ -96,7 +96,7 @@ class Contents(NamedTuple):
     changed: int
 
 
-class _StopReading(Exception):
+class StopReading(Exception):
     """The rest of the file cannot be understood; the problem says why."""
 
     def __init__(self, problem: Problem) -> None:
@@ -194,16 +194,16 @@ class Source:
         try:
             self._require_text()
             yield from self._entries()
-        except _StopReading as stop:
+        except StopReading as stop:
             self.is_whole = False
             self.problems.append(stop.problem)
         except yaml.YAMLError as error:
             self.is_whole = False
             self.problems.append(self._explain(error))
 
-    def _stop(self, at: int, what: str, hint: str = "", check: str = "") -> _StopReading:
+    def _stop(self, at: int, what: str, hint: str = "", check: str = "") -> StopReading:
         line, column = unpack(at)
-        return _StopReading(Problem(self.file, line, column, "", what, hint, check=check))
+        return StopReading(Problem(self.file, line, column, "", what, hint, check=check))
 
     def _require_text(self) -> None:
         data = self._data
