@@ -1,0 +1,479 @@
+"""The main config: where to listen, which zones, which databases, and every limit by name.
+
+    geodns.yaml -> nodes with positions -> Config (pydantic), or Problems with file:line:column
+
+A path in the file is relative to the file's own folder. Without a file the defaults below hold, which is
+`./zones` with `./geo-db` on 127.0.0.1:5301.
+"""
+
+import difflib
+import glob
+import os
+import re
+import stat
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from geodns.problems import Problem, Severity
+from geodns.zone import source
+
+CONFIG_NAME = "geodns.yaml"  # what `load_config` looks for in the working directory
+CONFIG_OCTETS_MAX = 1 << 20  # a config of a megabyte is some other file
+DNS_PORT = 53  # RFC 1035 section 4.2
+DEFAULT_LISTEN = "127.0.0.1:5301"
+DEFAULT_DATABASES = "geo-db/*.mmdb"
+COOKIE_SECRET_OCTETS = 16  # RFC 9018 section 4.4: SipHash-2-4 takes 128 bits
+DATABASE = "database"  # the override that says: look the address up after all
+
+_GEO_CODE = re.compile(r"(AF|AN|AS|EU|NA|OC|SA)(-[A-Z]{2}(-[A-Z0-9]{1,3})?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address to listen on, with UDP and TCP. Port 0: the system picks one (for tests)."""
+
+    host: str  # numeric; an IPv6 address may have a scope id
+    port: int
+
+    @property
+    def is_v6(self) -> bool:
+        return ":" in self.host
+
+    @property
+    def is_wildcard(self) -> bool:
+        return self.host in ("0.0.0.0", "::")
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if self.is_v6 else f"{self.host}:{self.port}"
+
+
+def parse_listen(text: str) -> tuple[Listen, ...]:
+    """The addresses that `ADDR:PORT`, `[v6]:PORT` or `localhost:PORT` means; without a port it is 53.
+
+    `0.0.0.0` is every IPv4 address of the machine and `[::]` every IPv6 address, neither of them both, so
+    that they can stand beside each other. Raises ValueError with a sentence for the user.
+    """
+    host, port_text = _split_host(text.strip(), text)
+    port = DNS_PORT
+    if port_text is not None:
+        if not (port_text.isascii() and port_text.isdigit() and int(port_text) <= 65535):
+            raise ValueError(f'"{port_text}" in "{text}" is not a port (0 to 65535)')
+        port = int(port_text)
+    if host.lower() == "localhost":
+        return (Listen("127.0.0.1", port), Listen("::1", port))
+    if host == "*":
+        raise ValueError(
+            f'"{text}": write 0.0.0.0:{port} for every IPv4 address and [::]:{port} for every IPv6 one'
+        )
+    try:
+        address = ip_address(host)
+    except ValueError:
+        raise ValueError(f'"{host}" in "{text}" is not an IP address (or localhost)') from None
+    if address.is_multicast:
+        raise ValueError(f'"{host}" is a multicast address: no server can answer from it')
+    return (Listen(str(address), port),)
+
+
+def _split_host(text: str, whole: str) -> tuple[str, str | None]:
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f'"{whole}" is not of the form [IPv6 address]:PORT')
+        if ":" not in host:
+            raise ValueError(f'"{host}" in "{whole}" is in brackets, but is not an IPv6 address')
+        return host, rest[1:] if rest else None
+    if text.count(":") > 1:
+        raise ValueError(f'"{whole}": an IPv6 address stands in brackets, as in [::1]:5301')
+    host, colon, port = text.partition(":")
+    return host, port if colon else None
+
+
+def _checked_listen(values: list[str]) -> list[str]:
+    listens = [listen for value in values for listen in parse_listen(value)]
+    if not listens:
+        raise ValueError("there is no address to listen on")
+    for at, listen in enumerate(listens):
+        for other in listens[at + 1 :]:
+            if listen.port and listen.port == other.port and listen.is_v6 == other.is_v6:
+                if listen.host == other.host:
+                    raise ValueError(f"{listen} is listed twice")
+                if listen.is_wildcard or other.is_wildcard:
+                    every, one = (listen, other) if listen.is_wildcard else (other, listen)
+                    raise ValueError(
+                        f"{one} is already part of {every}, which is every address of the machine"
+                    )
+    return values
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _checked_override(value: str) -> str:
+    if value != DATABASE and not _GEO_CODE.fullmatch(value):
+        raise ValueError(f'"{value}" is neither a geo code, as NA-US-CA, nor the word {DATABASE}')
+    return value
+
+
+def _checked_prefix(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        raise ValueError(f'"{value}" is not a prefix: {error}') from None
+
+
+def _checked_secret(value: str) -> str:
+    try:
+        octets = len(bytes.fromhex(value))
+    except ValueError:
+        octets = 0
+    if octets != COOKIE_SECRET_OCTETS:
+        # the value itself is not told: it may be a secret with a typing error
+        raise ValueError(
+            f"a cookie secret is {2 * COOKIE_SECRET_OCTETS} hexadecimal digits (openssl rand -hex 16)"
+        )
+    return value.lower()
+
+
+Prefix = Annotated[str, AfterValidator(_checked_prefix)]
+Override = Annotated[str, AfterValidator(_checked_override)]
+Secret = Annotated[str, AfterValidator(_checked_secret)]
+Strings = Annotated[list[str], BeforeValidator(_as_list)]
+Text = Annotated[str, Field(max_length=255)]  # one character-string of a TXT record (RFC 1035 section 3.3)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Geo(_Part):
+    """Where addresses are."""
+
+    databases: Strings = Field(
+        default=[DEFAULT_DATABASES],
+        description="MaxMind-format files or patterns; the first that knows an address wins",
+    )
+    overrides: dict[Prefix, Override] = Field(
+        default_factory=dict,
+        description=f"prefix: geo code, or the word {DATABASE} for one that is not looked up",
+    )
+
+
+class Server(_Part):
+    """What the server says of itself; an empty text is refused instead of told."""
+
+    id: Text | None = Field(default=None, description="id.server and NSID; the hostname if left out")
+    hostname: Text | None = Field(default=None, description="hostname.bind; the machine's name if left out")
+    version: Text | None = Field(default=None, description='version.bind; "geodns" if left out')
+
+
+class Cookies(_Part):
+    """Secrets of the DNS cookies (RFC 9018). Random at every start if left out.
+
+    Servers that share one address (anycast, a load balancer) must share a secret; ns1 and ns2 need not.
+    """
+
+    secret_file: Path | None = Field(
+        default=None, description="a file with one secret a line, readable by nobody else"
+    )
+    secret: Annotated[list[Secret], BeforeValidator(_as_list)] = Field(
+        default_factory=list, description="the secret, or several: the first signs, all verify", max_length=4
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.secret_file is not None and self.secret:
+            raise ValueError("secret and secret_file exclude each other")
+        return self
+
+
+class Limits(_Part):
+    """Every bound, with its unit in its name."""
+
+    udp_answer_octets: int = Field(
+        default=1232,
+        ge=512,
+        le=4096,
+        description="larger answers go over TCP; DNS flag day 2020: 1280 less the headers",
+    )
+    udp_receive_buffer_octets: int = Field(
+        default=4 << 20,
+        ge=1 << 12,
+        le=1 << 30,
+        description="kernel queue of a UDP socket; 4 MiB is about 5,000 queries, 0.25 s at full speed",
+    )
+    tcp_connections: int = Field(
+        default=1000, ge=1, le=1_000_000, description="in all; each costs about 10 kB and a file descriptor"
+    )
+    tcp_connections_per_client: int = Field(
+        default=100,
+        ge=1,
+        le=1_000_000,
+        description="of one IPv4 address or IPv6 /64: a tenth, so that ten can not lock all out",
+    )
+    tcp_idle_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="without a whole query; RFC 7766 section 6.2.3: a few seconds, as Knot DNS has it",
+    )
+    tcp_write_buffer_octets: int = Field(
+        default=64 << 10,
+        ge=1,
+        le=16 << 20,
+        description="unread answers of a connection before its queries wait: one message",
+    )
+    tcp_queries_per_turn: int = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="of one connection before the others have their turn; about 1 ms of work",
+    )
+    loader_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        le=86_400,
+        description="for one load; 100,000 records take less than 10, so this is a hang",
+    )
+    loader_memory_octets: int = Field(
+        default=4 << 30,
+        ge=128 << 20,
+        description="address space of the loading process; 100,000 records need 0.5 GB",
+    )
+    reload_quiet_milliseconds: int = Field(
+        default=100,
+        ge=1,
+        le=2000,
+        description="without a change in the folder before it is read: editors write in steps",
+    )
+    rescan_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        le=3600,
+        description="between looks at the folders, for file systems that do not report changes",
+    )
+
+
+class Config(_Part):
+    """The whole of geodns.yaml. Make it with `load_config` or `override`."""
+
+    listen: Annotated[Strings, AfterValidator(_checked_listen)] = Field(
+        default=[DEFAULT_LISTEN],
+        description="ADDR:PORT, [v6]:PORT or localhost:PORT; 0.0.0.0 and [::] are every address",
+    )
+    zones: Path = Field(default=Path("zones"), description="the folder of the zone files")
+    local_zones: bool = Field(default=True, description="serve localhost and its kin (RFC 6761, RFC 6303)")
+    engine: Literal["auto", "native", "python"] = Field(
+        default="auto", description="auto: native where it is built"
+    )
+    geo: Geo = Field(default=Geo())
+    server: Server = Field(default=Server())
+    cookies: Cookies = Field(default=Cookies())
+    limits: Limits = Field(default=Limits())
+
+    @property
+    def addresses(self) -> tuple[Listen, ...]:
+        """What `listen` means, in its order."""
+        return tuple(listen for text in self.listen for listen in parse_listen(text))
+
+    def database_files(self) -> list[Path]:
+        """The files that `geo.databases` means now; a name that is no pattern stands as it is."""
+        files: dict[Path, None] = {}
+        for pattern in self.geo.databases:
+            found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+            files.update(dict.fromkeys(map(Path, found)))
+        return list(files)
+
+
+def load_config(path: Path | None = None) -> tuple[Config | None, list[Problem]]:
+    """Read `path`, or ./geodns.yaml if there is one, or take the defaults; None for one with errors."""
+    if path is None:
+        path = Path(CONFIG_NAME)
+        if not path.exists():
+            return Config(), []
+    return _Reader(path).read()
+
+
+def override(
+    config: Config,
+    listen: tuple[str, ...] = (),
+    zones: Path | None = None,
+    databases: tuple[Path, ...] = (),
+    engine: str | None = None,
+    server_id: str | None = None,
+) -> Config:
+    """`config` with what the command line says instead. Raises ValueError with a sentence for the user."""
+    data = config.model_dump()
+    if listen:
+        data["listen"] = list(listen)
+    if zones is not None:
+        data["zones"] = zones
+    if databases:
+        # a file's name is meant literally here: the shell has had its turn at patterns
+        data["geo"]["databases"] = [glob.escape(str(database)) for database in databases]
+    if engine is not None:
+        data["engine"] = engine
+    if server_id is not None:
+        data["server"]["id"] = server_id
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ValueError(_message(error.errors()[0])) from None
+
+
+def cookie_secrets(config: Config) -> tuple[tuple[bytes, ...], list[Problem]]:
+    """The configured secrets, the one that signs first; none when the config names none or one is bad."""
+    if config.cookies.secret_file is None:
+        return tuple(map(bytes.fromhex, config.cookies.secret)), []
+    path = config.cookies.secret_file
+    try:
+        with path.open(encoding="ascii") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if mode & stat.S_IRWXO:
+                what = "everybody on this machine may read or write this secret"
+                return (), [Problem(str(path), 0, 0, "", what, f"chmod o= {path}")]
+            lines = file.read(CONFIG_OCTETS_MAX).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return (), [Problem(str(path), 0, 0, "", _reason(error))]
+    secrets: list[bytes] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(lines, 1):
+        if text := line.partition("#")[0].strip():
+            try:
+                secrets.append(bytes.fromhex(_checked_secret(text)))
+            except ValueError as error:
+                problems.append(Problem(str(path), number, 1, "", str(error)))
+    if not secrets and not problems:
+        problems.append(
+            Problem(str(path), 0, 0, "", "there is no secret in this file", "openssl rand -hex 16")
+        )
+    return (() if problems else tuple(secrets)), problems
+
+
+_Path = tuple[str | int, ...]
+_Places = dict[_Path, int]
+
+
+class _Reader:
+    """One reading of one config file: the data, and where each part of it stands."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[Problem] = []
+        self.keys: _Places = {}
+        self.values: _Places = {}
+
+    def read(self) -> tuple[Config | None, list[Problem]]:
+        data = self._data()
+        if self.problems:
+            return None, self.problems
+        try:
+            config = Config.model_validate(data)
+        except ValidationError as error:
+            for item in error.errors():
+                self._invalid(item)
+            return None, sorted(self.problems, key=lambda problem: (problem.line, problem.column))
+        if config.cookies.secret and self.path.stat().st_mode & stat.S_IRWXO:
+            what = "everybody on this machine may read this secret"
+            hint = f"chmod o= {self.path}, or use secret_file"
+            self._problem(self.values["cookies", "secret"], "cookies.secret", what, hint, Severity.WARNING)
+        return self._placed(config), self.problems
+
+    def _data(self) -> dict[str, Any]:
+        contents = source.read_file(self.path)
+        if isinstance(contents, Problem):
+            self.problems.append(contents)
+            return {}
+        if len(contents.data) > CONFIG_OCTETS_MAX:
+            self._problem(None, "", f"larger than {CONFIG_OCTETS_MAX} octets: this is no config")
+            return {}
+        text = source.Source(contents.data, str(self.path))
+        data = {}
+        for key, node in text.entries():
+            self.keys[key,] = key.at
+            data[str(key)] = self._value(node, (str(key),))
+        for problem in text.problems:
+            if problem.check == "yaml-not-a-mapping":
+                what = "a config is a mapping of settings"
+                problem = replace(problem, what=what, hint="such as `listen: 127.0.0.1:5301`")
+            if problem.check != "yaml-empty":  # an empty config is one with nothing but defaults
+                self.problems.append(problem)
+        return {key: value for key, value in data.items() if value is not None}
+
+    def _value(self, node: source.Node, at: _Path) -> Any:
+        self.values[at] = node.at
+        if isinstance(node, source.Mapping):
+            for key in node:
+                self.keys[*at, str(key)] = key.at
+            values = {str(key): self._value(value, (*at, str(key))) for key, value in node.items()}
+            return {key: value for key, value in values.items() if value is not None}
+        if isinstance(node, source.Items):
+            return [self._value(item, (*at, index)) for index, item in enumerate(node)]
+        return None if node.is_null else str(node)
+
+    def _invalid(self, item: Any) -> None:
+        at = tuple(part for part in item["loc"] if part != "[key]")
+        marks = self.keys if item["type"] == "extra_forbidden" or "[key]" in item["loc"] else self.values
+        mark = next((marks[at[:end]] for end in range(len(at), 0, -1) if at[:end] in marks), None)
+        where = ".".join(map(str, at))
+        if item["type"] == "extra_forbidden":
+            names = _names(at[:-1])
+            close = difflib.get_close_matches(str(at[-1]), names, 1)
+            hint = f"{close[0]}?" if close else "there are: " + ", ".join(names)
+            self._problem(mark, where, "there is no such setting", hint)
+        else:
+            self._problem(mark, where, _message(item))
+
+    def _placed(self, config: Config) -> Config:
+        """`config` with its paths relative to the folder of the file that names them."""
+        folder = self.path.parent
+        databases = [str(folder / pattern) for pattern in config.geo.databases]
+        update: dict[str, Any] = {
+            "zones": folder / config.zones,
+            "geo": config.geo.model_copy(update={"databases": databases}),
+        }
+        if config.cookies.secret_file is not None:
+            secret_file = folder / config.cookies.secret_file
+            update["cookies"] = config.cookies.model_copy(update={"secret_file": secret_file})
+        return config.model_copy(update=update)
+
+    def _problem(
+        self, at: int | None, where: str, what: str, hint: str = "", severity: Severity = Severity.ERROR
+    ) -> None:
+        line, column = (0, 0) if at is None else source.unpack(at)
+        self.problems.append(Problem(str(self.path), line, column, where, what, hint, severity))
+
+
+def _names(at: _Path) -> list[str]:
+    """The settings that there are in one part of the config."""
+    model: type[BaseModel] = Config
+    for part in at:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _message(item: Any) -> str:
+    """pydantic's message in our words: a ValueError's own sentence, or pydantic's without its capital."""
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message.replace("Input should", "this should") if message.startswith("Input should") else message
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "this is not a text of hexadecimal digits"
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

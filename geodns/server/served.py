@@ -1,0 +1,51 @@
+"""What every listener shares: the snapshot to answer from, and what to do when the engine itself fails."""
+
+import time
+from collections.abc import Callable
+
+from geodns.engine.answer import answer, servfail
+from geodns.engine.snapshot import Snapshot
+from geodns.server.say import Sayer
+
+Answer = Callable[[bytes, str, Snapshot, int, int, bool], bytes | None]
+"""`engine.answer.answer`: (packet, client, snapshot, draw, now, stream)."""
+
+
+class Served:
+    """The one place that is assigned to when something new is published.
+
+    A listener reads `snapshot` once a query and hands it on, so that a query sees one snapshot from its first
+    byte to its last; reading and assigning an attribute are atomic.
+    """
+
+    __slots__ = ("answer", "engine_errors", "say", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, say: Sayer, answer: Answer = answer) -> None:
+        self.snapshot = snapshot
+        self.say = say
+        self.answer = answer
+        self.engine_errors = 0  # queries on which the engine raised: each of them is a bug in it
+
+    def failed(self, packet: bytes, client: str, error: Exception) -> bytes | None:
+        """Count and tell an engine's failure; returns the SERVFAIL to send instead, if there can be one."""
+        self.engine_errors += 1
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        self.say.rarely(
+            "engine",
+            f"the engine failed on a query from {client}: {type(error).__name__}: {error}{where}; "
+            f"answered SERVFAIL; please report this with the packet: {packet[:512].hex()}",
+        )
+        try:
+            return servfail(packet)
+        except Exception:  # what made the engine fail may do so again
+            return None
+
+    def over_stream(self, packet: bytes, client: str, draw: int) -> bytes | None:
+        """The answer to a query that came over TCP; never raises."""
+        try:
+            return self.answer(packet, client, self.snapshot, draw, int(time.time()), True)
+        except Exception as error:
+            return self.failed(packet, client, error)
