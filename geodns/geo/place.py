@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Place:
     """Where an address is. Empty strings, 0 and None mean that the database does not say.
 
-    `continent` is one of AF AN AS EU NA OC SA, `country` an ISO 3166-1 alpha-2 code, `subdivision` the part of the
-    ISO 3166-2 code after the hyphen. `within` has the subdivisions that `subdivision` is a part of, the smallest
-    first: in Madrid ("MD",) around "M". `asn` is an autonomous system number.
+    `continent` is one of AF AN AS EU NA OC SA, `country` an ISO 3166-1 alpha-2 code, `subdivision` the part
+    of the ISO 3166-2 code after the hyphen. `within` has the subdivisions that `subdivision` is a part of,
+    the smallest first: in Madrid ("MD",) around "M". `asn` is an autonomous system number.
     """
 
     continent: str = ""
