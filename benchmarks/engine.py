@@ -55,7 +55,7 @@ def snapshot_of(zones: Path, geo_db: Path) -> Snapshot:
             raise SystemExit("\n".join(map(str, problems)))
         tables.append(compile_zone(checked))
     table = link(tables)
-    locator = Locator([geo_db])
+    locator = Locator.open([str(geo_db)])
     return Snapshot(table, {key: build(rules, locator) for key, rules in table_rules(table).items()})
 
 
