@@ -1,7 +1,8 @@
 """Which files of a directory are zones, and which zone a file is.
 
-The file of a zone is named as the zone, without the final dot: `example.com.yaml`; the root zone's is `.yaml`. What a
-file's name cannot hold is written as %XX: "0/25.2.0.192.in-addr.arpa" is `0%2F25.2.0.192.in-addr.arpa.yaml`.
+The file of a zone is named as the zone, without the final dot: `example.com.yaml`; the root zone's is
+`.yaml`. What a file's name cannot hold is written as %XX: "0/25.2.0.192.in-addr.arpa" is
+`0%2F25.2.0.192.in-addr.arpa.yaml`.
 """
 
 import os
@@ -45,8 +46,8 @@ def zone_name(file_name: str) -> Name:
 def zone_files(directory: Path) -> tuple[dict[Name, Path], list[Problem]]:
     """The zone files right in a directory, by zone. Never raises; what is wrong is among the problems.
 
-    Droppings of editors (`.foo.yaml.swp`, `.#foo.yaml`, `foo.yaml~`) and other files are passed over, and so are
-    directories. Links must lead to a file in the same directory (or below: Kubernetes mounts them so).
+    Droppings of editors (`.foo.yaml.swp`, `.#foo.yaml`, `foo.yaml~`) and other files are passed over, and so
+    are directories. Links must lead to a file in the same directory (or below: Kubernetes mounts them so).
     """
     files: dict[Name, Path] = {}
     problems: list[Problem] = []

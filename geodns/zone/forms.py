@@ -1,7 +1,7 @@
 """The structure of a zone file, said once: it validates, it words the problems, and it is the JSON Schema.
 
-Values and geo codes stay the nodes that `source` read (Any), so that their places are kept; their meaning is a matter
-of `rdata` and `parse`.
+Values and geo codes stay the nodes that `source` read (Any), so that their places are kept; their meaning is
+a matter of `rdata` and `parse`.
 """
 
 import difflib
@@ -29,7 +29,9 @@ _FALSE = frozenset(("false", "no", "off"))
 
 
 def _whole(low: int, high: int, hint: str = "") -> Callable[[Any], int]:
-    """A validator of whole numbers as they are written; 010, 1e3 and 1_000 mean different things to different people."""
+    """A validator of whole numbers as they are written; 010, 1e3 and 1_000 mean different things to different
+    people.
+    """
 
     def validate(value: Any) -> int:
         if isinstance(value, str):
@@ -94,7 +96,9 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Value = Annotated[Any, WithJsonSchema(_VALUE_SCHEMA)]
 Values = Annotated[
     Any,
-    WithJsonSchema({"anyOf": [_VALUE_SCHEMA, {"type": "array", "items": _VALUE_SCHEMA, "maxItems": VALUES_MAX}]}),
+    WithJsonSchema(
+        {"anyOf": [_VALUE_SCHEMA, {"type": "array", "items": _VALUE_SCHEMA, "maxItems": VALUES_MAX}]}
+    ),
 ]
 GeoCode = Annotated[Any, WithJsonSchema({"type": "string", "pattern": _GEO_PATTERN})]
 Subnet = Annotated[Any, WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"})]
@@ -131,7 +135,8 @@ class PoolValueForm(_Form):
 
     value: Value = Field(description="record data of the record's type")
     weight: Weight | None = Field(
-        default=None, description="share of the answers; once one value has a weight, one value is drawn for each answer"
+        default=None,
+        description="share of the answers; once one value has a weight, one value is drawn for each answer",
     )
     status: Annotated[str, Field(pattern="^(up|down|obey)$")] = Field(
         default="obey", description="obey: what the health check says; up or down: whatever that says"
@@ -147,7 +152,8 @@ class PoolForm(_Form):
         Field(max_length=VALUES_MAX),
     ] = Field(description="what this pool answers")
     fallback: Annotated[str | None, BeforeValidator(_null_is_none)] = Field(
-        default=None, description="the pool that stands in when no value of this one is up; `default`: the record's own values"
+        default=None,
+        description="the pool that stands in when no value is up; default: the record's own values",
     )
     location: LocationForm | None = Field(default=None, description="where the pool is")
 
@@ -172,7 +178,7 @@ class DynamicForm(_Form):
 
     pools: dict[str, PoolForm] = Field(description="the pools by name", min_length=1, max_length=POOLS_MAX)
     rules: list[RuleForm] = Field(
-        description="subnets win over asns, those over geos, the longest prefix and the smallest place over wider ones",
+        description="subnets win over asns, those over geos; narrower over wider",
         min_length=1,
         max_length=RULES_MAX,
     )
@@ -183,8 +189,12 @@ class OctodnsForm(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    lenient: Flag = Field(default=False, description="the author knows: warnings about this record are not told")
-    ignored: Flag = Field(default=False, description="octoDNS does not publish this record, and geodns does not serve it")
+    lenient: Flag = Field(
+        default=False, description="the author knows: warnings about this record are not told"
+    )
+    ignored: Flag = Field(
+        default=False, description="octoDNS does not publish this record, and geodns does not serve it"
+    )
     healthcheck: Any = Field(default=None, description="how the values are checked (not yet looked at)")
     included: Any = Field(default=None, description="octoDNS providers (not looked at)")
     excluded: Any = Field(default=None, description="octoDNS providers (not looked at)")
@@ -194,13 +204,19 @@ class RecordForm(_Form):
     """The records of one name and type."""
 
     type: str = Field(description="A, AAAA, CNAME, MX, TXT, ..., or TYPEnnn (RFC 3597)")
-    ttl: Seconds | None = Field(default=None, description="how long resolvers may keep the answer, in seconds")
+    ttl: Seconds | None = Field(
+        default=None, description="how long resolvers may keep the answer, in seconds"
+    )
     value: Values | None = Field(default=None, description="the record data, if there is one")
-    values: Values | None = Field(default=None, description="the record data; the answer where nothing below has a better one")
+    values: Values | None = Field(
+        default=None, description="the record data; the answer where nothing below has a better one"
+    )
     geo: dict[str, Values] | None = Field(
         default=None, description="places and their answers: the smallest place that the client is in wins"
     )
-    dynamic: DynamicForm | None = Field(default=None, description="pools of values, and rules that lead to them")
+    dynamic: DynamicForm | None = Field(
+        default=None, description="pools of values, and rules that lead to them"
+    )
     octodns: Annotated[OctodnsForm | None, BeforeValidator(_null_is_none)] = Field(
         default=None, description="octoDNS's settings of this record"
     )
@@ -209,13 +225,21 @@ class RecordForm(_Form):
 class SoaForm(_Form):
     """The zone's SOA record; what is left out has a usual value."""
 
-    mname: str | None = Field(default=None, description="the primary nameserver; else the first NS of the zone")
-    rname: str | None = Field(default=None, description="mailbox of who is responsible; else hostmaster.<zone>")
-    serial: Serial | None = Field(default=None, description="else the time of the file, in seconds since 1970")
+    mname: str | None = Field(
+        default=None, description="the primary nameserver; else the first NS of the zone"
+    )
+    rname: str | None = Field(
+        default=None, description="mailbox of who is responsible; else hostmaster.<zone>"
+    )
+    serial: Serial | None = Field(
+        default=None, description="else the time of the file, in seconds since 1970"
+    )
     refresh: Seconds = Field(default=7200, description="seconds")
     retry: Seconds = Field(default=900, description="seconds")
     expire: Seconds = Field(default=1209600, description="seconds")
-    minimum: Seconds = Field(default=300, description="seconds that resolvers keep negative answers, RFC 2308")
+    minimum: Seconds = Field(
+        default=300, description="seconds that resolvers keep negative answers, RFC 2308"
+    )
     ttl: Seconds | None = Field(default=None, description="of the SOA record itself, in seconds")
 
 
@@ -275,7 +299,10 @@ def _standard(kind: str, error: ErrorDetails, node: Node) -> tuple[str, str]:
     if kind == "string_pattern_mismatch":
         return f"{found} is not one of {error['ctx']['pattern'].strip('^$()').replace('|', ', ')}", ""
     if kind == "too_long":
-        return f"at most {error['ctx']['max_length']} are allowed, here are {error['ctx']['actual_length']}", ""
+        return (
+            f"at most {error['ctx']['max_length']} are allowed, here are {error['ctx']['actual_length']}",
+            "",
+        )
     if kind == "too_short":
         return "it is empty", ""
     return str(error["msg"])[:1].lower() + str(error["msg"])[1:], ""

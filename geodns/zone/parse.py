@@ -8,13 +8,13 @@ what only follows from it.
 
 import difflib
 import ipaddress
-import re
 import time
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from geodns.geo import codes
 from geodns.name import BadName, Name
 from geodns.problems import Problem, Severity
 from geodns.zone import rdata
@@ -51,10 +51,15 @@ WEIGHT_DEFAULT = 1  # octoDNS's
 
 ZONE_KEY = "$zone"
 
-FormT = TypeVar("FormT", bound=BaseModel)
+# fmt: off
+TYPES = (
+    "A", "AAAA", "ALIAS", "CAA", "CNAME", "DNAME", "DS", "HTTPS", "LOC", "MX", "NAPTR", "NS", "OPENPGPKEY",
+    "PTR", "SOA", "SPF", "SRV", "SSHFP", "SVCB", "TLSA", "TXT", "URI",
+)
+# fmt: on
+"""The types that octoDNS has, and SOA; every other type of dnspython's and TYPEnnn are read as well."""
 
-CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
-_GEO_CODE = re.compile(r"([A-Z]{2})(?:-([A-Z]{2})(?:-([A-Z0-9]{1,3}))?)?")
+FormT = TypeVar("FormT", bound=BaseModel)
 
 CHECKS = {
     "bad-name": "a record's name is a domain name",
@@ -121,7 +126,7 @@ class _Reader:
         self._aliases: dict[bytes, Alias] = {}
         self._entries: dict[bytes, Text] = {}
 
-    # --- entries -----------------------------------------------------------------------------------------------
+    # --- entries --------------------------------------------------------------------------------------------
 
     def read_entry(self, key: Text, node: Node) -> None:
         if key == ZONE_KEY:
@@ -140,7 +145,9 @@ class _Reader:
             else:
                 hint = "such as {type: A, value: 192.0.2.1}"
                 found = "nothing" if isinstance(record, Text) and record.is_null else "no record"
-                self._report(record.at, label, f"here is {found}; a mapping is wanted", hint, check="no-records")
+                self._report(
+                    record.at, label, f"here is {found}; a mapping is wanted", hint, check="no-records"
+                )
                 self.broken.add(owner.key)
 
     def _owner(self, key: Text, label: str) -> Name | None:
@@ -151,7 +158,9 @@ class _Reader:
             return None
         if label.endswith(".") and not owner.is_under(self._apex):
             hint = f"names are relative to {self._apex}"
-            self._report(key.at, shorten(label), f"the name is not in the zone {self._apex}", hint, "out-of-zone")
+            self._report(
+                key.at, shorten(label), f"the name is not in the zone {self._apex}", hint, "out-of-zone"
+            )
             return None
         first = self._entries.setdefault(owner.key, key)
         if first is not key:
@@ -173,7 +182,7 @@ class _Reader:
             else:
                 self._rrsets[known.owner.key][known.type] = replace(known, ttl=self._ttl)
 
-    # --- records -----------------------------------------------------------------------------------------------
+    # --- records --------------------------------------------------------------------------------------------
 
     def _read_record(self, owner: Name, label: str, node: Mapping) -> None:
         kind = node.get("type")  # type: ignore[call-overload]  # a str finds the Text that equals it
@@ -209,7 +218,7 @@ class _Reader:
         try:
             return rdata.type_number(str(text))
         except BadRdata as error:
-            close = difflib.get_close_matches(text.upper(), _TYPES, 1)
+            close = difflib.get_close_matches(text.upper(), TYPES, 1)
             hint = f"did you mean {close[0]}?" if close else ""
             self._report(self._type_at(node), where, str(error), hint, "unknown-type")
             return None
@@ -221,7 +230,9 @@ class _Reader:
         mark = self._mark(self._type_at(node))
         if rtype in types:
             hint = f"the first is on line {types[rtype].mark.line}; put the values into one record"
-            self._report(self._type_at(node), where, "this name and type has a record already", hint, "record-twice")
+            self._report(
+                self._type_at(node), where, "this name and type has a record already", hint, "record-twice"
+            )
             return
         rdatas, marks = self._values(where, rtype, self._value_nodes(form, node, where))
         steering = self._steering(where, rtype, form, node)
@@ -250,7 +261,7 @@ class _Reader:
         target = Name(wires[0])
         if not target.is_under(self._apex):
             what = f"the target {target} is not in the zone {self._apex}"
-            hint = "geodns asks no other server: write its addresses as A and AAAA records, or a CNAME below the apex"
+            hint = "geodns asks no other server: write A and AAAA records, or a CNAME below the apex"
             self._report(values[0].at, where, what, hint, "alias-target")
             return
         ttl = self._ttl if form.ttl is None else form.ttl
@@ -273,7 +284,9 @@ class _Reader:
             self._report(given.at, where, "the list of values is empty", check="no-value")
         return given
 
-    def _values(self, where: str, rtype: int, nodes: list[Node]) -> tuple[tuple[Rdata, ...], tuple[Mark, ...]]:
+    def _values(
+        self, where: str, rtype: int, nodes: list[Node]
+    ) -> tuple[tuple[Rdata, ...], tuple[Mark, ...]]:
         if len(nodes) == 1:
             wire = self._value(where, rtype, nodes[0])
             return ((), ()) if wire is None else ((wire,), (self._mark(nodes[0].at),))
@@ -305,7 +318,7 @@ class _Reader:
             self._report(at, where, str(error), error.hint, "bad-value")
             return None
 
-    # --- steering ----------------------------------------------------------------------------------------------
+    # --- steering -------------------------------------------------------------------------------------------
 
     def _steering(self, where: str, rtype: int, form: RecordForm, node: Mapping) -> Steering | None:
         if form.geo is None and form.dynamic is None:
@@ -328,10 +341,11 @@ class _Reader:
             if code is None or code in pools:
                 continue
             mark = self._mark(key.at)
-            nodes = given if isinstance(given, Items) else [] if _is_null(given) else [given]
+            nodes: list[Node] = given if isinstance(given, Items) else [] if _is_null(given) else [given]
             rdatas, marks = self._values(where, rtype, nodes)
             values = tuple(
-                PoolValue(wire, WEIGHT_DEFAULT, Status.OBEY, place) for wire, place in zip(rdatas, marks, strict=True)
+                PoolValue(wire, WEIGHT_DEFAULT, Status.OBEY, place)
+                for wire, place in zip(rdatas, marks, strict=True)
             )
             pools[code] = Pool(code, values, Policy.ALL, None, mark)
             rules.append(Rule(code, (), (), (code,), mark))
@@ -341,7 +355,8 @@ class _Reader:
         pools_node = _child(node, "pools")
         assert isinstance(pools_node, Mapping)
         pools = {
-            str(key): self._pool(where, rtype, key, form.pools[str(key)], pool) for key, pool in pools_node.items()
+            str(key): self._pool(where, rtype, key, form.pools[str(key)], pool)
+            for key, pool in pools_node.items()
         }
         rules_node = _child(node, "rules")
         assert isinstance(rules_node, Items)
@@ -367,7 +382,8 @@ class _Reader:
             values.append(PoolValue(wire, weight, Status(value.status), mark))
         policy = Policy.WEIGHTED if weighted else Policy.ALL
         place = form.location
-        # octoDNS's `fallback: default`: the record's own values, which is where every chain of fallbacks ends.
+        # octoDNS's `fallback: default`: the record's own values, which is where every chain of fallbacks
+        # ends.
         fallback = None if form.fallback == "default" else form.fallback
         return Pool(
             str(key),
@@ -392,14 +408,11 @@ class _Reader:
         )
 
     def _geo_code(self, where: str, node: Node) -> str | None:
-        text = str(node).upper() if isinstance(node, Text) else ""
-        match = _GEO_CODE.fullmatch(text)
-        if match and match[1] in CONTINENTS:
+        text = str(node) if isinstance(node, Text) else ""
+        wrong = codes.check(text)
+        if wrong is None:
             return text
-        shown = f'"{shorten(node)}"' if isinstance(node, Text) else "a list or mapping"
-        what = f"{shown} is not a geo code"
-        hint = f"a continent ({' '.join(CONTINENTS)}), then perhaps a country and a subdivision, such as NA-US-CA"
-        self._report(node.at, where, what, hint, "bad-geo-code")
+        self._report(node.at, where, wrong, check="bad-geo-code")
         return None
 
     def _subnet(self, where: str, node: Node) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
@@ -423,10 +436,12 @@ class _Reader:
         if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= ASN_MAX:
             return int(text)
         shown = f'"{shorten(node)}"' if isinstance(node, Text) else "a list or mapping"
-        self._report(node.at, where, f"{shown} is not the number of an autonomous system", "such as 64500", "bad-asn")
+        self._report(
+            node.at, where, f"{shown} is not the number of an autonomous system", "such as 64500", "bad-asn"
+        )
         return None
 
-    # --- the SOA -----------------------------------------------------------------------------------------------
+    # --- the SOA --------------------------------------------------------------------------------------------
 
     def finish(self, serial: int, local: bool) -> Zone:
         apex = self._rrsets.setdefault(self._apex.key, {})
@@ -436,7 +451,9 @@ class _Reader:
         elif self._settings.soa is not None:
             what = "the zone has a SOA record as well as soa in $zone"
             self._report(self._settings_at("soa"), ZONE_KEY, what, "keep one of them", "soa-twice")
-        return Zone(self._apex, self._file, self._rrsets, self._aliases, made and self._settings.soa is None, local)
+        return Zone(
+            self._apex, self._file, self._rrsets, self._aliases, made and self._settings.soa is None, local
+        )
 
     def _make_soa(self, servers: RRset | None, serial: int) -> RRset:
         form = self._settings.soa or SoaForm()
@@ -471,7 +488,9 @@ class _Reader:
                 raise BadRdata(f'"{shorten(text)}" is not a domain name', f'write "{_mailbox(str(text))}"')
             return rdata.from_text(rdata.NS, str(text), None)
         except BadRdata as error:
-            self._report(self._settings_at("soa", field), f"{ZONE_KEY} soa", str(error), error.hint, "bad-value")
+            self._report(
+                self._settings_at("soa", field), f"{ZONE_KEY} soa", str(error), error.hint, "bad-value"
+            )
             return default
 
     def _settings_at(self, *keys: str) -> int:
@@ -480,7 +499,7 @@ class _Reader:
             node = _child(node, key)
         return 0 if node is None else node.at
 
-    # --- helpers -----------------------------------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------------------------------
 
     def _validate(self, form: type[FormT], node: Node, where: str) -> FormT | None:
         try:
@@ -498,7 +517,13 @@ class _Reader:
         return self._source.mark(at)
 
     def _report(
-        self, at: int, where: str, what: str, hint: str = "", check: str = "", severity: Severity = Severity.ERROR
+        self,
+        at: int,
+        where: str,
+        what: str,
+        hint: str = "",
+        check: str = "",
+        severity: Severity = Severity.ERROR,
     ) -> None:
         self._source.report(at, where, what, hint, check, severity)
 
@@ -518,6 +543,3 @@ def _mailbox(text: str) -> str:
     local, _, domain = text.partition("@")
     escaped = local.replace(".", "\\.")
     return f"{escaped}.{domain.rstrip('.')}."
-
-
-_TYPES = ("A AAAA ALIAS CAA CNAME DNAME DS HTTPS LOC MX NAPTR NS OPENPGPKEY PTR SOA SPF SRV SSHFP SVCB TLSA TXT URI").split()

@@ -4,12 +4,11 @@
     {preference: 10, exchange: mail.example.com.} from_fields to_fields    octoDNS's structured form
     either of them, and octoDNS's TXT             from_yaml   to_yaml      what stands under `value:`
 
-The wire form is uncompressed, and names in it keep their spelling. The common types have code of their own here, for
-speed; the rest is read by dnspython, and strictly: whatever was read must read back from its wire form.
+The wire form is uncompressed, and names in it keep their spelling. The common types have code of their own
+here, for speed; the rest is read by dnspython, and strictly: whatever was read must read back from its wire
+form.
 """
 
-import base64
-import binascii
 import re
 import socket
 import struct
@@ -40,6 +39,7 @@ SINGLE_NAME_TYPES = frozenset((NS, CNAME, PTR, DNAME))
 TXT_TYPES = frozenset((TXT, SPF))
 
 _IN = dns.rdataclass.IN
+_RdataType = dns.rdatatype.RdataType
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,18}")
 _GENERIC = re.compile(r"\\#(\s|$)")
 
@@ -56,7 +56,7 @@ class BadRdata(ValueError):
         self.field = field
 
 
-# --- types -----------------------------------------------------------------------------------------------------
+# --- types --------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=512)
@@ -77,10 +77,10 @@ def type_number(text: str) -> int:
 @lru_cache(maxsize=512)
 def type_name(number: int) -> str:
     """The name of a type, or TYPEnnn."""
-    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(number))
+    return dns.rdatatype.to_text(_RdataType.make(number))
 
 
-# --- presentation format ---------------------------------------------------------------------------------------
+# --- presentation format ------------------------------------------------------------------------------------
 
 
 def from_text(rtype: int, text: str, origin: Name | None) -> bytes:
@@ -234,7 +234,7 @@ def check_wire(rtype: int, wire: bytes) -> bytes:
     if rtype in SINGLE_NAME_TYPES and _is_name(wire):
         return wire
     try:
-        return _rdata_to_wire(dns.rdata.from_wire(_IN, rtype, wire, 0, len(wire)))
+        return _rdata_to_wire(dns.rdata.from_wire(_IN, _RdataType.make(rtype), wire, 0, len(wire)))
     except Exception as error:  # dnspython raises whatever its classes raise: struct.error, KeyError, ...
         reason = _one_line(error)
         raise BadRdata(f"the data is not that of {type_name(rtype)}{reason and ': ' + reason}") from None
@@ -245,13 +245,14 @@ def _from_dnspython(rtype: int, text: str, origin: Name | None) -> bytes:
     _refuse_comment(text)
     relative_to = None if origin is None else dns.name.from_wire(origin.wire, 0)[0]
     try:
-        rdata = dns.rdata.from_text(_IN, rtype, text, relative_to, False)
+        rdata = dns.rdata.from_text(_IN, _RdataType.make(rtype), text, relative_to, False)
         if origin is None and not _names_absolute(rdata):
             raise BadRdata(
-                f'"{shorten(text)}" has a name without a final dot', "write the name in full, with a dot at its end"
+                f'"{shorten(text)}" has a name without a final dot',
+                "write the name in full, with a dot at its end",
             )
         wire = _rdata_to_wire(rdata)
-        dns.rdata.from_wire(_IN, rtype, wire, 0, len(wire))
+        dns.rdata.from_wire(_IN, _RdataType.make(rtype), wire, 0, len(wire))
     except BadRdata:
         raise
     except Exception as error:  # dnspython raises whatever its classes raise: struct.error, KeyError, ...
@@ -280,7 +281,7 @@ def _to_dnspython(rtype: int, wire: bytes, origin: Name | None) -> str | None:
     """None when the text would not read back to the same octets."""
     relative_to = None if origin is None else dns.name.from_wire(origin.wire, 0)[0]
     try:
-        rdata = dns.rdata.from_wire(_IN, rtype, wire, 0, len(wire), relative_to)
+        rdata = dns.rdata.from_wire(_IN, _RdataType.make(rtype), wire, 0, len(wire), relative_to)
         text = str(rdata.to_text(relative_to, origin is not None))
         return text if _from_dnspython(rtype, text, origin) == wire else None
     except Exception:  # as above; the generic form is always right
@@ -309,7 +310,7 @@ def _one_line(error: Exception) -> str:
     return shorten(" ".join(str(error).split()).rstrip("."))
 
 
-# --- the structured form ---------------------------------------------------------------------------------------
+# --- the structured form ------------------------------------------------------------------------------------
 
 
 class Kind(Enum):
@@ -466,7 +467,9 @@ def _by_field(rtype: int, table: Sequence[Field], fields: Mapping[str, object]) 
         if name not in known:
             wanted = ", ".join(field.name for field in table)
             raise BadRdata(
-                f'{type_name(rtype)} data has no field "{shorten(name)}"', f"the fields are {wanted}", field=name
+                f'{type_name(rtype)} data has no field "{shorten(name)}"',
+                f"the fields are {wanted}",
+                field=name,
             )
     for field in table:
         value = fields.get(field.name)
@@ -612,7 +615,9 @@ def _unescape(text: str, field: str = "") -> bytes:
             out += _utf8(text[at + 1], field)
             at += 2
         else:
-            raise BadRdata(f'"{shorten(text)}" has an escape that is not an octet (\\000 to \\255)', field=field)
+            raise BadRdata(
+                f'"{shorten(text)}" has an escape that is not an octet (\\000 to \\255)', field=field
+            )
     return bytes(out)
 
 
@@ -621,22 +626,28 @@ def _escaped(data: bytes) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        text = "".join(chr(octet) if octet < 0x7F else f"\\{octet:03d}" for octet in data.replace(b"\\", b"\\\\"))
+        text = "".join(
+            chr(octet) if octet < 0x7F else f"\\{octet:03d}" for octet in data.replace(b"\\", b"\\\\")
+        )
         return "".join(f"\\{ord(char):03d}" if ord(char) < 0x20 else char for char in text)
     return "".join(
-        "\\\\" if char == "\\" else char if char.isprintable() else "".join(f"\\{octet:03d}" for octet in char.encode())
+        "\\\\"
+        if char == "\\"
+        else char
+        if char.isprintable()
+        else "".join(f"\\{octet:03d}" for octet in char.encode())
         for char in text
     )
 
 
-# --- what stands under `value:` --------------------------------------------------------------------------------
+# --- what stands under `value:` -----------------------------------------------------------------------------
 
 
 def from_yaml(rtype: int, value: object) -> bytes:
     """Read a value as a zone file has it: a text or a mapping. Names need their final dot. Raises BadRdata.
 
-    TXT is octoDNS's: the text as it is, `\\;` for a semicolon, cut into strings of 255 octets; quotes around it
-    may be there or not.
+    TXT is octoDNS's: the text as it is, `\\;` for a semicolon, cut into strings of 255 octets; quotes around
+    it may be there or not.
     """
     if isinstance(value, Mapping):
         return from_fields(rtype, value, None)
@@ -655,7 +666,10 @@ def from_yaml(rtype: int, value: object) -> bytes:
 
 
 def to_yaml(rtype: int, wire: bytes) -> object:
-    """A value for a zone file: what octoDNS writes where that says it all. `from_yaml` reads it back exactly."""
+    """A value for a zone file, as octoDNS writes it where that says it all; `from_yaml` reads it back.
+
+    The way there and back changes no octet.
+    """
     value: object
     if rtype in TXT_TYPES:
         value = _txt_to_yaml(wire)

@@ -1,8 +1,8 @@
 """YAML text -> Source: the entries of a zone file, one at a time, each with its place in the file.
 
-The events of libyaml are turned straight into Text, Mapping and Items: a str, a dict and a list that know where
-they stand. PyYAML's own node trees and its guesses at types (YAML 1.1 reads `no` as False, `010` as 8, `1e3` as a
-number) never exist: everything a zone file says is text until a field asks for a number.
+The events of libyaml are turned straight into Text, Mapping and Items: a str, a dict and a list that know
+where they stand. PyYAML's own node trees and its guesses at types (YAML 1.1 reads `no` as False, `010` as 8,
+`1e3` as a number) never exist: everything a zone file says is text until a field asks for a number.
 """
 
 import os
@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -18,12 +18,18 @@ from geodns.problems import Problem, Severity
 from geodns.zone.model import Mark
 
 FILE_OCTETS_MAX = 64 * 1024 * 1024  # ten times 100,000 records; read into memory whole, so it must be bounded
-NODES_MAX = 8_000_000  # nodes of a file, aliases expanded: what a file of FILE_OCTETS_MAX has; stops alias bombs
-NODES_PER_NAME_MAX = 200_000  # nodes held in memory at once; an answer of 65,535 octets has at most 4,096 records
+NODES_MAX = (
+    8_000_000  # nodes of a file, aliases expanded: what a file of FILE_OCTETS_MAX has; stops alias bombs
+)
+NODES_PER_NAME_MAX = (
+    200_000  # nodes held in memory at once; an answer of 65,535 octets has at most 4,096 records
+)
 DEPTH_MAX = 32  # levels of nesting; the deepest key that means anything stands on the tenth
 SCALAR_CHARACTERS_MAX = 270_000  # 65,535 octets of record data, every octet as \DDD
 PROBLEMS_MAX = 1_000  # told of one file; nobody reads on, and each costs memory
 SHOWN_CHARACTERS_MAX = 60  # of a user's text in a message
+
+Event = Any  # one of yaml's events; its stubs do not say what attributes the several kinds have
 
 _COLUMN_BITS = 20
 _COLUMN_MASK = (1 << _COLUMN_BITS) - 1
@@ -53,7 +59,9 @@ CHECKS = {
 
 
 class Text(str):
-    """A scalar as it was written. `at` is its packed place; `quoted` tells '' from nothing and "null" from null."""
+    """A scalar as it was written. `at` is its packed place; `quoted` tells '' from nothing and "null" from
+    null.
+    """
 
     __slots__ = ("at", "quoted")
 
@@ -116,7 +124,9 @@ def shorten(text: str) -> str:
 
 
 def read_file(path: Path) -> Contents | Problem:
-    """Read a zone file. A file that is too large, or a pipe or device, is refused before a byte of it is read."""
+    """Read a zone file. A file that is too large, or a pipe or device, is refused before a byte of it is
+    read.
+    """
     file = str(path)
     try:
         # O_NONBLOCK: opening a FIFO would otherwise wait for somebody to write to it.
@@ -174,6 +184,7 @@ class Source:
         self._data = data
         self._anchors: dict[str, _Anchor] = {}
         self._nodes = 0
+        self._next: Callable[[], Event]
         self._nodes_max = NODES_MAX
 
     def mark(self, at: int) -> Mark:
@@ -181,13 +192,21 @@ class Source:
         return Mark(self.file, *unpack(at))
 
     def report(
-        self, at: int, where: str, what: str, hint: str = "", check: str = "", severity: Severity = Severity.ERROR
+        self,
+        at: int,
+        where: str,
+        what: str,
+        hint: str = "",
+        check: str = "",
+        severity: Severity = Severity.ERROR,
     ) -> None:
         """Note a problem; from PROBLEMS_MAX on, stop reading (raises what `entries` and `parse` catch)."""
         line, column = unpack(at)
         self.problems.append(Problem(self.file, line, column, where, what, hint, severity, check))
         if len(self.problems) >= PROBLEMS_MAX:
-            raise self._stop(at, "too many problems; the rest of the file was not read", check="too-many-problems")
+            raise self._stop(
+                at, "too many problems; the rest of the file was not read", check="too-many-problems"
+            )
 
     def entries(self) -> Iterator[tuple[Text, Node]]:
         """Every key of the file's mapping with what stands under it; problems go to `problems`."""
@@ -239,16 +258,21 @@ class Source:
         event = self._next()
         if type(event) is not yaml.StreamEndEvent:
             raise self._stop(
-                _at(event), "a second YAML document begins here", "one file is one zone", check="yaml-documents"
+                _at(event),
+                "a second YAML document begins here",
+                "one file is one zone",
+                check="yaml-documents",
             )
 
-    def _document(self, event: yaml.Event) -> Iterator[tuple[Text, Node]]:
+    def _document(self, event: Event) -> Iterator[tuple[Text, Node]]:
         if type(event) is not yaml.MappingStartEvent:
             at = _at(event)
             if type(event) is yaml.ScalarEvent and not event.style and event.value in _NULLS:
                 raise self._stop(at, "the file is empty", check="yaml-empty")
             what = "a zone file is a mapping of names to records"
-            raise self._stop(at, what, "such as `www: {type: A, value: 192.0.2.1}`", check="yaml-not-a-mapping")
+            raise self._stop(
+                at, what, "such as `www: {type: A, value: 192.0.2.1}`", check="yaml-not-a-mapping"
+            )
         if event.tag is not None:
             self._report_tag(event)
         seen: dict[str, int] = {}
@@ -270,7 +294,7 @@ class Source:
                     seen[key] = key.at
                     yield key, node
 
-    def _node(self, event: yaml.Event, depth: int) -> Node:
+    def _node(self, event: Event, depth: int) -> Node:
         kind = type(event)
         if kind is yaml.AliasEvent:
             return self._alias(event)
@@ -288,7 +312,7 @@ class Source:
             self._anchors[event.anchor] = _Anchor(node, self._nodes - before)
         return node
 
-    def _text(self, event: yaml.Event) -> Text:
+    def _text(self, event: Event) -> Text:
         value = event.value
         mark = event.start_mark
         text = Text(value)
@@ -302,7 +326,7 @@ class Source:
         self._count(1, text.at)
         return text
 
-    def _mapping(self, event: yaml.Event, depth: int) -> Mapping:
+    def _mapping(self, event: Event, depth: int) -> Mapping:
         mapping = Mapping()
         mapping.at = _at(event)
         if event.tag is not None:
@@ -323,7 +347,7 @@ class Source:
                 mapping.setdefault(key, node)
         return mapping
 
-    def _items(self, event: yaml.Event, depth: int) -> Items:
+    def _items(self, event: Event, depth: int) -> Items:
         items = Items()
         items.at = _at(event)
         if event.tag is not None:
@@ -333,7 +357,7 @@ class Source:
             items.append(self._node(event, depth + 1))
         return items
 
-    def _key(self, event: yaml.Event) -> Text:
+    def _key(self, event: Event) -> Text:
         if type(event) is yaml.ScalarEvent:
             text = self._text(event)
             if event.anchor is not None:
@@ -343,13 +367,14 @@ class Source:
             return node
         raise self._stop(_at(event), "a key must be a text, not a list or a mapping", check="yaml-key")
 
-    def _alias(self, event: yaml.Event) -> Node:
+    def _alias(self, event: Event) -> Node:
         at = _at(event)
         anchor = self._anchors.get(event.anchor)
         if anchor is None:
+            name = shorten(event.anchor)
             raise self._stop(
                 at,
-                f'"*{shorten(event.anchor)}" is an alias, and no anchor "&{shorten(event.anchor)}" comes before it',
+                f'"*{name}" is an alias, and no anchor "&{name}" comes before it',
                 'a wildcard is written in quotes: "*"',
                 check="yaml-alias",
             )
@@ -372,7 +397,7 @@ class Source:
             what = f"{name} more than {most:,} values, aliases counted as what they stand for"
             raise self._stop(at, what, check="yaml-too-many-nodes")
 
-    def _report_tag(self, event: yaml.Event) -> None:
+    def _report_tag(self, event: Event) -> None:
         if event.tag in (_STR_TAG, "!"):
             return
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
@@ -417,7 +442,7 @@ def _one_line(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(text.split()))[:200]
 
 
-def _at(event: yaml.Event) -> int:
+def _at(event: Event) -> int:
     mark = event.start_mark
     return int(mark.line << _COLUMN_BITS | min(mark.column, _COLUMN_MASK))
 
