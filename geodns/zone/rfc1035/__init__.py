@@ -13,15 +13,14 @@ is wrong with the data (a CNAME beside other data, an NS without address) is no 
 from geodns.zone.rfc1035.reader import (
     GENERATED_RECORDS_MAX,
     INCLUDE_DEPTH_MAX,
-    TTL_SECONDS_MAX,
-    origin_of_file_name,
+    load,
     read,
     read_text,
-    ttl_of,
 )
+from geodns.zone.rfc1035.words import origin_of_file_name, ttl_of
 from geodns.zone.rfc1035.writer import write
 
-__all__ = ["CHECKS", "origin_of_file_name", "read", "read_text", "ttl_of", "write"]
+__all__ = ["CHECKS", "load", "origin_of_file_name", "read", "read_text", "ttl_of", "write"]
 
 CHECKS = {
     "master-parenthesis": "every parenthesis has its partner",
@@ -37,7 +36,7 @@ CHECKS = {
     "master-owner": "every record has an owner",
     "master-name": "an owner or origin is a domain name",
     "master-name-not-ascii": "names are ASCII; others are read as internationalised names",
-    "master-ttl": f"a TTL is 0 to {TTL_SECONDS_MAX} seconds",
+    "master-ttl": f"a TTL is 0 to {2**31 - 1} seconds",
     "master-no-ttl": "the TTL is said by $TTL or by the record",
     "master-ttl-implied": "other servers guess a TTL that neither $TTL nor the record says",
     "master-ttl-differs": "the records of one name and type have one TTL: RFC 2181 section 5.2",

@@ -11,13 +11,15 @@ from typing import NamedTuple
 from geodns.name import ROOT, BadName, Name
 from geodns.problems import Problem, Severity
 from geodns.zone import rdata
-from geodns.zone.model import Alias, Mark, RRset, Zone
+from geodns.zone.checks import check
+from geodns.zone.forms import TTL_SECONDS_MAX
+from geodns.zone.model import Alias, CheckedZone, Mark, RRset, Zone
+from geodns.zone.parse import TTL_SECONDS_DEFAULT, Parsed
 from geodns.zone.rfc1035.generate import generate, range_of
 from geodns.zone.rfc1035.lexer import Entry, Lexer, Token, TokenError
+from geodns.zone.rfc1035.words import origin_of_file_name, repeats_origin, ttl_of
 from geodns.zone.source import FILE_OCTETS_MAX, PROBLEMS_MAX, read_file, shorten
 
-TTL_SECONDS_MAX = 2**31 - 1  # RFC 2181 section 8
-TTL_SECONDS_DEFAULT = 3600  # what reading goes on with after "no TTL" was told
 INCLUDE_DEPTH_MAX = 10  # files inside files; as many as NSD allows
 GENERATED_RECORDS_MAX = 100_000  # by all $GENERATE of a zone; no line may ask for more than a large zone has
 
@@ -25,60 +27,43 @@ _APL = 42
 _ALIAS = -1  # PowerDNS's and octoDNS's, for which the model has a class of its own
 
 _LINE_END = re.compile(r"\r\n?|\n")
-_TTL_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_TTL_WITH_UNITS = re.compile(r"(?:\d{1,20}[wdhms])+", re.IGNORECASE | re.ASCII)
-_TTL_PART = re.compile(r"(\d+)([wdhms])", re.IGNORECASE | re.ASCII)
 _CLASS = re.compile(r"IN|CH|CHAOS|HS|HESIOD|CS|CLASS\d+", re.IGNORECASE | re.ASCII)
 _QUOTED = re.compile(r'"([^"]+)"')
 
-_FILE_NAME_ENDINGS = (".signed", ".zone", ".db", ".txt", ".master", ".hosts")
-_FILE_NAME_BEGINNINGS = ("db.", "zone.")
+
+def load(path: Path, origin: Name | None = None) -> tuple[CheckedZone | None, list[Problem]]:
+    """Read and check the master file at `path`; the zone is None when a problem is an error."""
+    parsed = read(path, origin)
+    if parsed.zone is None:
+        return None, parsed.problems
+    checked, problems = check(parsed.zone, parsed.broken)
+    files = {problem.file: None for problem in [*parsed.problems, *problems]}
+    order = {file: number for number, file in enumerate({str(path): None} | files)}
+    problems = sorted(
+        parsed.problems + problems, key=lambda problem: (order[problem.file], problem.line, problem.column)
+    )
+    return (None if any(problem.is_error for problem in problems) else checked), problems
 
 
-def read(path: Path, origin: Name | None = None) -> tuple[Zone | None, list[Problem]]:
+def read(path: Path, origin: Name | None = None) -> Parsed:
     """Read the master file at `path`. The zone is `origin`; without it, the one whose SOA the file has.
 
-    Returns the zone (None when none could be made: no SOA, no text) and all the problems, in the order of the
-    file. Records with an error are left out of the zone. $INCLUDE reaches files in the folder of `path` and
-    below. Raises nothing.
+    The zone is None when none could be made: no SOA, no text, a file missing that is included. The problems
+    are in the order of the file, and records with an error are left out. $INCLUDE reaches files in the folder
+    of `path` and below. Raises nothing.
     """
     contents = read_file(path)
     if isinstance(contents, Problem):
-        return None, [contents]
+        return Parsed(None, [contents], frozenset())
     reader = _Reader(str(path), path.parent, origin)
     reader.open_paths.append(path.resolve())
     return reader.read(contents.data)
 
 
-def read_text(text: str | bytes, file: str, origin: Name | None = None) -> tuple[Zone | None, list[Problem]]:
+def read_text(text: str | bytes, file: str, origin: Name | None = None) -> Parsed:
     """Like `read`, of text in hand; `file` is its name in problems. $INCLUDE is refused."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     return _Reader(file, None, origin).read(data)
-
-
-def ttl_of(text: str) -> int | None:
-    """Seconds of a TTL as BIND writes it, "3600" or "1h30m"; None when it is none. May be too large."""
-    if text.isascii() and text.isdigit():
-        return int(text[:20])
-    if _TTL_WITH_UNITS.fullmatch(text):
-        return sum(int(number) * _TTL_UNITS[unit.lower()] for number, unit in _TTL_PART.findall(text))
-    return None
-
-
-def origin_of_file_name(path: str) -> Name | None:
-    """The zone of "example.com.zone", "db.example.com" or "example.com"; None when the name is unclear."""
-    text = os.path.basename(path)
-    for ending in _FILE_NAME_ENDINGS:
-        text = text.removesuffix(ending)
-    for beginning in _FILE_NAME_BEGINNINGS:
-        text = text.removeprefix(beginning)
-    text = re.sub(r"%([0-9A-Fa-f]{2})", lambda match: f"\\{int(match[1], 16):03d}", text).strip(".")
-    if "." not in text or text.rpartition(".")[2].isdigit():
-        return None  # "named", "db.192.0.2"
-    try:
-        return Name.parse(text)
-    except BadName:
-        return None
 
 
 @dataclass(slots=True)
@@ -127,6 +112,8 @@ class _Reader:
         self.problems: list[Problem] = []
         self.files: dict[str, int] = {file: 0}  # numbered in the order in which they were opened
         self.open_paths: list[Path] = []  # the file being read and those that include it
+        self.broken: set[bytes] = set()  # keys of owners of which records are left out
+        self.incomplete = False  # records are missing, and nobody knows whose
         self.octets = 0
         self.generated = 0
         self.ttl_default: int | None = None  # $TTL
@@ -136,11 +123,11 @@ class _Reader:
         self.aliases: dict[bytes, Alias] = {}
         self.names: dict[tuple[str, bytes], Name] = {}
 
-    def read(self, data: bytes) -> tuple[Zone | None, list[Problem]]:
+    def read(self, data: bytes) -> Parsed:
         self.octets = len(data)
         text = self.decode(data, self.file)
         if text is None:
-            return None, self.problems
+            return Parsed(None, self.problems, frozenset())
         origin = self.apex or self.first_origin(text)
         if origin is None:
             hint = "name it with --origin, or begin the file with $ORIGIN"
@@ -148,11 +135,11 @@ class _Reader:
         else:
             self.origin = origin
         self.file_of(text, _File(self.file, self.folder, self.origin))
-        zone = self.zone() if origin else None
+        zone = self.zone() if origin and not self.incomplete else None
         self.problems.sort(
             key=lambda problem: (self.files.get(problem.file, 0), problem.line, problem.column)
         )
-        return zone, self.problems
+        return Parsed(zone, self.problems, frozenset(self.broken))
 
     # Telling what is wrong
 
@@ -256,8 +243,13 @@ class _Reader:
         if entry.blank:
             what = f"{first.text} stands at the start of its line, with no blank before it"
             raise TokenError(first, "master-directive", what)
-        if not entry.broken:
-            directive(self, entry.tokens, file)
+        try:
+            if not entry.broken:
+                directive(self, entry.tokens, file)
+        except TokenError:
+            self.incomplete = True
+            raise
+        self.incomplete = self.incomplete or entry.broken
 
     def record(self, entry: Entry, file: _File) -> None:
         tokens = entry.tokens
@@ -270,18 +262,23 @@ class _Reader:
             raise TokenError(tokens[0], "master-owner", "there is no record before that has an owner", hint)
         if entry.broken:
             file.spilling = entry.spills
+            self.leave_out(file.owner)
             return
         try:
             head = self.head(tokens if entry.blank else tokens[1:], tokens[0])
             rtype = self.type_of(head)
+            file.spilling = False
+            if file.owner is not None:
+                self.add(file.owner, rtype, head, _join(head.data), tokens[0], file)
         except TokenError:
-            if file.spilling:
-                return
-            raise
-        file.spilling = False
-        if file.owner is not None:
-            text = _join(head.data)
-            self.add(file.owner, rtype, head, text, tokens[0], file)
+            self.leave_out(file.owner)
+            if not file.spilling:
+                raise
+
+    def leave_out(self, owner: Name | None) -> None:
+        """Remember whose record has an error, so that `checks` does not tell what only follows from it."""
+        if owner is not None:
+            self.broken.add(owner.key)
 
     def head(self, tokens: list[Token], first: Token) -> _Head:
         """[TTL] [class] type data, or [class] [TTL] type data: RFC 1035 section 5.1."""
@@ -328,11 +325,7 @@ class _Reader:
 
     def check_final_dot(self, name: Name, token: Token, file: _File) -> None:
         """Warn of "www.example.com" in the zone example.com, which is www.example.com.example.com."""
-        origin = file.origin
-        if origin.is_root or token.content.endswith(".") or name == origin:
-            return
-        own = Name(name.wire[: len(name.wire) - len(origin.wire)] + b"\0")
-        if own.is_under(origin) and len(origin.labels()) > 1:
+        if not token.content.endswith(".") and repeats_origin(name, file.origin):
             hint = f'with a final dot, "{shorten(token.content)}." would be meant'
             self.warn(file.mark(token), "", "master-final-dot", f"the name is {name}", hint)
 
@@ -388,6 +381,10 @@ class _Reader:
             what = "an ALIAS has one target" if len(head.data) != 1 else "a second ALIAS for this name"
             raise TokenError(head.data[-1], "master-rdata", what)
         target = self.name(head.data[0], file)
+        if not target.is_under(self.origin):
+            what = f"the target {target} is not in the zone {self.origin}"
+            hint = "geodns asks no other server: write its addresses as A and AAAA records"
+            raise TokenError(head.data[0], "alias-target", what, hint)
         ttl = self.ttl_for(head, _ALIAS, b"", first, file)
         self.aliases[owner.key] = Alias(owner, ttl, target, file.mark(head.data[0]))
 
