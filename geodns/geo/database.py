@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from geodns.geo.address import EMBEDDINGS, Address, Prefix
 from geodns.geo.place import NOWHERE, Place
 from geodns.geo.records import names_of, place_of
-from geodns.geo.runs import Runs, everywhere, keys_of_halves, merge_equal
+from geodns.geo.runs import KEY_TYPE, Runs, everywhere, merge_equal, texts_of
 
 FILE_OCTETS_MAX = 4 << 30  # the largest commercial databases have 1 to 2 GB
 RUNS_MAX = (
@@ -37,8 +37,6 @@ _EPOCH_MAX = 253402300799  # the last second of the year 9999, where datetime en
 T = TypeVar("T")
 
 _LOW = (1 << 64) - 1
-_V4_MASK = 0xFFFFFFFF
-_FAMILY_BIT = 40  # above every index of a run
 _V4_HOME = Prefix(6, 0, 96)  # where IPv4 hangs in a tree for both families
 _SEPARATOR_OCTETS = 16  # of zeros, between tree and data
 
@@ -179,13 +177,11 @@ class Database:
 
     def _layer(self) -> Layer:
         tree = self._tree()
-        leaves = {4: tree.v4()}
-        if tree.bits == 128:
-            leaves[6] = tree.v6()
-        places, index = self._places(tree, leaves)
-        four = _in_places(leaves[4], index, tree.node_count)
-        six = _in_places(leaves[6], index, tree.node_count) if 6 in leaves else everywhere(6, 0)
-        return Layer(four, six, places)
+        index: dict[int, int] = {}
+        places = {NOWHERE: 0}
+        four = self._runs(4, tree.v4(), index, places)
+        six = self._runs(6, tree.v6(), index, places) if tree.bits == 128 else everywhere(6, 0)
+        return Layer(four, six, tuple(places))
 
     def _tree(self) -> "_Tree":
         meta = self.metadata
@@ -199,72 +195,59 @@ class Database:
         left, right = _split(raw[:-_SEPARATOR_OCTETS], meta.record_size)
         return _Tree(self.path, left, right, meta.node_count, 128 if meta.ip_version == 6 else 32)
 
-    def _places(
-        self, tree: "_Tree", leaves: "dict[int, _Leaves]"
-    ) -> tuple[tuple[Place, ...], NDArray[np.int32]]:
-        """The distinct Places, and for every offset in the data section the index of its Place."""
-        data_octets = self._octets - self._tree_octets(tree.node_count, self.metadata.record_size)
-        samples = np.zeros(
-            data_octets, dtype=np.int64
-        )  # family, then run: one that has the record; 0: no record
-        for family, (_, records) in leaves.items():
-            inside = np.flatnonzero(records != tree.node_count)
-            offsets = records[inside] - tree.node_count - _SEPARATOR_OCTETS
-            if len(offsets) and (offsets.min() < 0 or offsets.max() >= data_octets):
-                raise DatabaseError(self.path, "is damaged: its tree points outside the data")
-            samples[offsets] = inside | family << _FAMILY_BIT
-        distinct = np.flatnonzero(samples)
+    def _runs(self, family: int, leaves: "_Leaves", index: dict[int, int], places: dict[Place, int]) -> Runs:
+        """The leaves with the index of their Place; `index` (by offset) and `places` grow."""
+        with_data = np.flatnonzero(leaves.records != self.metadata.node_count)
+        # "$data_section_offset = $record_value - $node_count - 16"
+        skipped = self.metadata.node_count + _SEPARATOR_OCTETS
+        offsets = leaves.records[with_data].astype(np.int64) - skipped
+        data_octets = self._octets - self._tree_octets(self.metadata.node_count, self.metadata.record_size)
+        if len(offsets) and (offsets.min() < 0 or offsets.max() >= data_octets):
+            raise DatabaseError(self.path, "is damaged: its tree points outside the data")
+        is_used = np.zeros(data_octets, dtype=bool)
+        is_used[offsets] = True
+        distinct = np.flatnonzero(is_used)
         if len(distinct) > RECORDS_MAX:
             raise DatabaseError(self.path, f"has more than {RECORDS_MAX:,} distinct records")
-        places: dict[Place, int] = {NOWHERE: 0}
-        index = np.zeros(data_octets, dtype=np.int32)
-        index[distinct] = [
-            places.setdefault(self._place_at(leaves, sample), len(places))
-            for sample in samples[distinct].tolist()
-        ]
-        return tuple(places), index
+        which = np.searchsorted(distinct, offsets)
+        samples = np.empty(len(distinct), dtype=np.int64)  # for each record a run that has it
+        samples[which] = with_data
+        for offset, address in zip(distinct.tolist(), texts_of(family, leaves.keys[samples]), strict=True):
+            if offset not in index:
+                index[offset] = places.setdefault(self._place(address), len(places))
+        values = np.zeros(len(leaves.records), dtype=np.int32)
+        values[with_data] = np.array([index[offset] for offset in distinct.tolist()], dtype=np.int32)[which]
+        return merge_equal(Runs(leaves.keys, values))
 
-    def _place_at(self, leaves: "dict[int, _Leaves]", sample: int) -> Place:
-        family = sample >> _FAMILY_BIT
-        key = leaves[family].keys[sample & (1 << _FAMILY_BIT) - 1]
-        address = (
-            Address(4, int(key)) if family == 4 else Address(6, int.from_bytes(bytes(key).ljust(16, b"\0")))
-        )
-        record = self._reader.get(str(address))
+    def _place(self, address: str) -> Place:
+        record = self._reader.get(address)
         return place_of(record) if isinstance(record, dict) else NOWHERE
-
-
-def _in_places(leaves: "_Leaves", index: NDArray[np.int32], node_count: int) -> Runs:
-    values = np.zeros(len(leaves.records), dtype=np.int32)
-    inside = leaves.records != node_count
-    values[inside] = index[leaves.records[inside] - node_count - _SEPARATOR_OCTETS]
-    return merge_equal(Runs(leaves.keys, values))
 
 
 class _Leaves(NamedTuple):
     """`records[i]` of the tree (node_count: no data) holds from `keys[i]` to the next key."""
 
     keys: NDArray[Any]
-    records: NDArray[np.int64]
+    records: NDArray[np.uint32]
 
 
-class _Front(NamedTuple):
-    """Nodes, or leaves, and the bits that lead there: the last 32 or 64, and the 64 before (`high`)."""
+class _Level(NamedTuple):
+    """The children of all nodes of one depth, in the order of their addresses; the leaves among them."""
 
-    nodes: NDArray[np.int64]
-    prefix: NDArray[np.uint64]
-    high: NDArray[np.uint64] | None
+    size: int
+    inner: NDArray[np.int32]  # which of the children are nodes
+    outer: NDArray[np.int32]  # and which are leaves
+    records: NDArray[np.uint32]  # of the leaves, as the two that follow
+    high: NDArray[Any]  # the first address: all of it, or the upper half
+    low: NDArray[Any] | None  # the lower half
 
-    def where(self, mask: NDArray[np.bool_]) -> "_Front":
-        return _Front(self.nodes[mask], self.prefix[mask], None if self.high is None else self.high[mask])
 
+class _Block(NamedTuple):
+    """A prefix with no data of its own, by the halves of its first address."""
 
-class _Empty(NamedTuple):
-    """A node at `depth` below which the walk does not go."""
-
-    depth: int
-    prefix: int
+    length: int
     high: int
+    low: int
 
 
 class _Tree:
@@ -275,14 +258,13 @@ class _Tree:
     """
 
     def __init__(
-        self, path: str, left: NDArray[np.int64], right: NDArray[np.int64], node_count: int, bits: int
+        self, path: str, left: NDArray[np.uint32], right: NDArray[np.uint32], node_count: int, bits: int
     ) -> None:
         self.path = path
         self.left = left
         self.right = right
         self.node_count = node_count
         self.bits = bits
-        self._unproven = _UNPROVEN_PER_NODE * node_count + _UNPROVEN
 
     def v4(self) -> _Leaves:
         """The leaves of IPv4, which hang below 96 zero bits in a tree for both families."""
@@ -290,120 +272,140 @@ class _Tree:
         for _ in range(self.bits - 32):
             if root < self.node_count:
                 root = int(self.left[root])
-        leaves, rest = self._descend(_Front(np.array([root]), np.zeros(1, dtype=np.uint64), None), 32, ())
-        if len(rest.nodes):
-            raise self._endless()
-        # Key and record in one number sort faster than an index does. A record has 32 bits at the most.
-        packed = leaves.prefix << np.uint64(32) | leaves.nodes.astype(np.uint64)
-        packed.sort()
-        return _joined(
-            (packed >> np.uint64(32)).astype(np.uint32), (packed & np.uint64(_V4_MASK)).astype(np.int64)
-        )
+        return _joined(*_in_order(self._levels(root, 32, np.dtype(np.uint32), ()), 4))
 
     def v6(self) -> _Leaves:
         """The leaves of IPv6, with no data in the blocks that stand for IPv4."""
-        blocks = [*(row.block for row in EMBEDDINGS), _V4_HOME]
-        upper = tuple(_Empty(row.length, row.first >> 64, 0) for row in blocks if row.length <= 64)
-        lower = tuple(
-            _Empty(row.length - 64, row.first & _LOW, row.first >> 64) for row in blocks if row.length > 64
-        )
-        root = _Front(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.uint64), None)
-        shallow, rest = self._descend(root, 64, upper)
-        order = np.argsort(shallow.prefix)
-        high, records = shallow.prefix[order], shallow.nodes[order]
-        deep, rest = self._descend(_Front(rest.nodes, np.zeros_like(rest.prefix), rest.prefix), 64, lower)
-        if len(rest.nodes):
-            raise self._endless()
-        assert deep.high is not None
-        order = np.lexsort((deep.prefix, deep.high))
-        at = np.searchsorted(high, deep.high[order])
-        low = np.insert(np.zeros(len(high), dtype=np.uint64), at, deep.prefix[order])
-        high = np.insert(high, at, deep.high[order])
-        return _joined(keys_of_halves(high, low), np.insert(records, at, deep.nodes[order]))
+        prefixes = [*(row.block for row in EMBEDDINGS), _V4_HOME]
+        blocks = tuple(_Block(row.length, row.first >> 64, row.first & _LOW) for row in prefixes)
+        return _joined(*_in_order(self._levels(0, 128, np.dtype(np.uint64), blocks), 6))
 
-    def _descend(self, front: _Front, bits: int, empties: tuple[_Empty, ...]) -> tuple[_Front, _Front]:
-        """Go down `bits` bits. Returns the leaves met on the way and the nodes that are left."""
-        inner = front.nodes < self.node_count
-        met = [front.where(~inner)]
-        front = front.where(inner)
-        done = 0
-        for depth in range(1, bits + 1):
-            front = self._children(front, bits - depth)
-            for empty in empties:
-                if empty.depth == depth:
-                    here = front.prefix == np.uint64(empty.prefix)
-                    front.nodes[
-                        here if front.high is None else here & (front.high == np.uint64(empty.high))
-                    ] = self.node_count
-            inner = front.nodes < self.node_count
-            met.append(front.where(~inner))
-            front = front.where(inner)
-            done += len(met[-1].nodes)
-            if done + len(front.nodes) > self._unproven:
-                self._prove(front.nodes, done, bits - depth)
-        high = None if front.high is None else np.concatenate([_high(leaves) for leaves in met])
-        leaves = _Front(
-            np.concatenate([leaves.nodes for leaves in met]),
-            np.concatenate([leaves.prefix for leaves in met]),
-            high,
-        )
-        return leaves, front
+    def _levels(
+        self, root: int, bits: int, key_type: "np.dtype[Any]", blocks: tuple[_Block, ...]
+    ) -> list[_Level]:
+        """Go down the tree. Addresses of 128 bits come in halves; `key_type` holds 32 or 64 bits."""
+        half = min(bits, 64)
+        nodes = np.array([root], dtype=np.uint32)
+        high = np.zeros(1, dtype=key_type)
+        low: NDArray[Any] | None = None
+        levels: list[_Level] = []
+        unproven = _UNPROVEN_PER_NODE * self.node_count + _UNPROVEN
+        leaves = 0
+        for depth in range(bits + 1):
+            if depth:
+                nodes = self._children(nodes)
+                high, low = _follow(high, low, half - 1 - (depth - 1) % half)
+            for block in blocks:
+                if block.length == depth:
+                    here = high == key_type.type(block.high)
+                    nodes[here if low is None else here & (low == key_type.type(block.low))] = self.node_count
+            is_inner = nodes < self.node_count
+            inner = np.flatnonzero(is_inner).astype(np.int32)
+            outer = np.flatnonzero(~is_inner).astype(np.int32)
+            lows = None if low is None else low[outer]
+            levels.append(_Level(len(nodes), inner, outer, nodes[outer], high[outer], lows))
+            if not len(inner):
+                return levels
+            leaves += len(outer)
+            nodes, high = nodes[inner], high[inner]
+            low = np.zeros_like(high) if depth == 64 else None if low is None else low[inner]
+            if leaves + len(nodes) > unproven:
+                self._prove(nodes, leaves, bits - depth)
+                unproven = RUNS_MAX
+        raise DatabaseError(self.path, f"is damaged: its tree has paths longer than {self.bits} bits")
 
-    def _children(self, front: _Front, bit: int) -> _Front:
-        nodes = np.empty(2 * len(front.nodes), dtype=np.int64)
-        nodes[0::2] = self.left[front.nodes]
-        nodes[1::2] = self.right[front.nodes]
-        prefix = np.repeat(front.prefix, 2)
-        prefix[1::2] |= np.uint64(1 << bit)
-        return _Front(nodes, prefix, None if front.high is None else np.repeat(front.high, 2))
+    def _children(self, nodes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        children = np.empty(2 * len(nodes), dtype=np.uint32)
+        children[0::2] = self.left[nodes]
+        children[1::2] = self.right[nodes]
+        return children
 
-    def _prove(self, nodes: NDArray[np.int64], done: int, bits: int) -> None:
-        """Count the leaves below `nodes`, shared subtrees once a level. Raises DatabaseError for too many."""
+    def _prove(self, nodes: NDArray[np.uint32], leaves: int, bits: int) -> None:
+        """Count what is below `nodes`, shared subtrees once a level. Raises DatabaseError for too much."""
         distinct, paths = np.unique(nodes, return_counts=True)
         ways: NDArray[Any] = paths.astype(np.float64)
-        leaves = float(done)
+        total = float(leaves)
         for _ in range(bits):
             children = np.concatenate([self.left[distinct], self.right[distinct]])
             ways = np.concatenate([ways, ways])
             inner = children < self.node_count
-            leaves += float(ways[~inner].sum())
+            total += float(ways[~inner].sum())
             distinct, inverse = np.unique(children[inner], return_inverse=True)
             ways = np.bincount(inverse, weights=ways[inner], minlength=len(distinct))
-            if leaves + float(ways.sum()) > RUNS_MAX:
+            if total + float(ways.sum()) > RUNS_MAX:
                 raise DatabaseError(
                     self.path,
                     f"is damaged or too large: its tree goes in circles or has over {RUNS_MAX:,} networks",
                 )
-        self._unproven = RUNS_MAX  # the next 64 bits are proven on their own when they, too, grow
-
-    def _endless(self) -> DatabaseError:
-        return DatabaseError(self.path, f"is damaged: its tree has paths longer than {self.bits} bits")
 
 
-def _high(front: _Front) -> NDArray[np.uint64]:
-    assert front.high is not None
-    return front.high
+def _follow(
+    high: NDArray[Any], low: NDArray[Any] | None, bit: int
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """The first addresses of both children of nodes with these: `bit` is set in that of the right one."""
+    high = np.repeat(high, 2)
+    if low is None:
+        high[1::2] |= high.dtype.type(1 << bit)
+        return high, None
+    low = np.repeat(low, 2)
+    low[1::2] |= low.dtype.type(1 << bit)
+    return high, low
 
 
-def _joined(keys: NDArray[Any], records: NDArray[np.int64]) -> _Leaves:
+def _in_order(levels: list[_Level], family: int) -> tuple[NDArray[Any], NDArray[np.uint32]]:
+    """The keys and records of the leaves of all the levels, sorted; takes the levels away.
+
+    Going up, the leaves below each node are counted; going down, that tells where each leaf belongs. Both are
+    linear, where sorting would be most of the work of loading.
+    """
+    lefts: list[NDArray[np.int32]] = []
+    below = np.zeros(0, dtype=np.int32)
+    for level in reversed(levels):
+        counts = np.ones(level.size, dtype=np.int32)
+        counts[level.inner] = below
+        lefts.append(counts[0::2].copy())
+        below = counts if level.size == 1 else counts[0::2] + counts[1::2]
+    total = int(below[0])
+    halves = np.zeros((total, 1 if family == 4 else 2), dtype=np.uint32 if family == 4 else ">u8")
+    records = np.empty(total, dtype=np.uint32)
+    parents = np.zeros(1, dtype=np.int32)
+    levels.reverse()
+    while levels:
+        level, left = levels.pop(), lefts.pop()
+        positions = parents
+        if level.size > 1:
+            positions = np.empty(level.size, dtype=np.int32)
+            positions[0::2] = parents
+            positions[1::2] = parents + left
+        at = positions[level.outer]
+        records[at] = level.records
+        halves[at, 0] = level.high
+        if level.low is not None:
+            halves[at, 1] = level.low
+        parents = positions[level.inner]
+    return halves.view(KEY_TYPE[family]).reshape(-1), records
+
+
+def _joined(keys: NDArray[Any], records: NDArray[np.uint32]) -> _Leaves:
     keep = np.empty(len(records), dtype=bool)
     keep[0] = True
     np.not_equal(records[1:], records[:-1], out=keep[1:])
     return _Leaves(keys[keep], records[keep])
 
 
-def _split(raw: NDArray[np.uint8], record_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _split(raw: NDArray[np.uint8], record_size: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """The left and right records of the nodes: "Node Layout" of the format's description."""
-    octets = raw.reshape(-1, record_size // 4).astype(np.int64)
+    octets = raw.reshape(-1, record_size // 4)
     width = record_size // 8
-    left = np.zeros(len(octets), dtype=np.int64)
-    right = np.zeros(len(octets), dtype=np.int64)
+    left = np.zeros(len(octets), dtype=np.uint32)
+    right = np.zeros(len(octets), dtype=np.uint32)
     for at in range(width):
-        left = left << 8 | octets[:, at]
-        right = right << 8 | octets[:, at - width]
+        left = left << np.uint32(8) | octets[:, at]
+        right = right << np.uint32(8) | octets[:, at - width]
     if record_size == 28:  # "the middle byte is split": its high half belongs to the left record
-        left |= (octets[:, 3] >> 4) << 24
-        right |= (octets[:, 3] & 15) << 24
+        middle = octets[:, 3].astype(np.uint32)
+        left |= (middle >> np.uint32(4)) << np.uint32(24)
+        right |= (middle & np.uint32(15)) << np.uint32(24)
     return left, right
 
 

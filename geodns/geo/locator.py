@@ -6,7 +6,7 @@ Database.lookup ... ----------------- the same -----------> Explanation, for one
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from geodns.geo.overrides import DATABASE, Override, Overrides
 from geodns.geo.place import NOWHERE, Place
 from geodns.geo.runs import TRANSPARENT, Runs, align, everywhere, flatten, merge_equal, overlay
 
-DATABASES_MAX = 8  # City, ASN and a few of one's own
+T = TypeVar("T")
 
 
 class Geography(NamedTuple):
@@ -38,7 +38,7 @@ class Geography(NamedTuple):
 
 
 class Systems(NamedTuple):
-    """The runs' values are indices into `numbers`, of autonomous systems; 0 for none."""
+    """The runs' values are indices into `numbers`, of autonomous systems; number 0 is none."""
 
     runs: Runs
     numbers: NDArray[np.int64]
@@ -150,10 +150,11 @@ class Locator:
         )
 
     def _make_geography(self, family: int) -> Geography:
-        runs, places = _projected(self.layers, family, _geography_of)
+        runs, places = _projected(
+            self.layers, family, _geography_of, NOWHERE, lambda one, other: joined((one, other))
+        )
         known: dict[tuple[str, ...] | None, int] = {(): 0, None: 1}
-        index = [known.setdefault(place.codes(), len(known)) for place in places]
-        base = merge_equal(Runs(runs.keys, np.array(index, dtype=np.int32)[runs.values]))
+        base = _indexed(runs, [known.setdefault(place.codes(), len(known)) for place in places])
         given = [
             (
                 override.prefix,
@@ -164,16 +165,16 @@ class Locator:
         return Geography(_masked(family, base, known[None], given), tuple(known))
 
     def _make_systems(self, family: int) -> Systems:
-        runs, places = _projected(self.layers, family, _system_of)
-        known: dict[int, int] = {0: 0}
-        index = [known.setdefault(place.asn, len(known)) for place in places]
-        base = merge_equal(Runs(runs.keys, np.array(index, dtype=np.int32)[runs.values]))
+        runs, numbers = _projected(
+            self.layers, family, lambda place: place.asn, 0, lambda one, other: one or other
+        )
         # A place that the operator gives leaves the AS as it is: hidden where the address is not public.
         given = [
             (override.prefix, _SHOWN if override.place == DATABASE else _PASSED)
             for override in self.overrides
         ]
-        return Systems(_masked(family, base, known[0], given), np.array(list(known), dtype=np.int64))
+        hidden = len(numbers)  # one more row, without a number
+        return Systems(_masked(family, runs, hidden, given), np.array([*numbers, 0], dtype=np.int64))
 
 
 _SHOWN = -1  # in a mask: what the databases say
@@ -205,47 +206,45 @@ def _fields(place: Place, *names: str) -> dict[str, Any]:
 
 
 def _geography_of(place: Place) -> Place:
+    if not place.continent and not place.country:
+        return NOWHERE
     return Place(place.continent, place.country, place.subdivision, within=place.within)
 
 
-def _system_of(place: Place) -> Place:
-    return Place(asn=place.asn)
-
-
 def _projected(
-    layers: Sequence[Layer], family: int, part: Callable[[Place], Place]
-) -> tuple[Runs, Sequence[Place]]:
-    """The runs of all the layers together, and the joined Places that their values are indices into.
+    layers: Sequence[Layer], family: int, part: Callable[[Place], T], empty: T, join: Callable[[T, T], T]
+) -> tuple[Runs, Sequence[T]]:
+    """The runs of all the layers together, and what their values are indices into.
 
     Only the part of a Place that `part` takes: databases that have nothing of it would only split the runs.
     """
     runs: Runs = everywhere(family, 0)
-    places: Sequence[Place] = (NOWHERE,)
+    parts: Sequence[T] = (empty,)
     for layer in layers:
-        known: dict[Place, int] = {}
-        index = np.array(
-            [known.setdefault(part(place), len(known)) for place in layer.places], dtype=np.int32
-        )
+        known: dict[T, int] = {}
+        index = [known.setdefault(part(place), len(known)) for place in layer.places]
         if len(known) == 1:
             continue
-        own = layer.runs(family)
-        own = merge_equal(Runs(own.keys, index[own.values]))
-        if len(places) == 1:
-            runs, places = own, tuple(known)
-        else:
-            runs, places = _paired(runs, places, own, tuple(known))
-    return runs, places
+        own, of_own = _indexed(layer.runs(family), index), tuple(known)
+        runs, parts = (own, of_own) if len(parts) == 1 else _paired(runs, parts, own, of_own, join)
+    return runs, parts
 
 
 def _paired(
-    one: Runs, places: Sequence[Place], other: Runs, others: Sequence[Place]
-) -> tuple[Runs, Sequence[Place]]:
+    one: Runs, parts: Sequence[T], other: Runs, others: Sequence[T], join: Callable[[T, T], T]
+) -> tuple[Runs, Sequence[T]]:
     keys, left, right = align(one, other)
     pairs, values = np.unique(left.astype(np.int64) * len(others) + right, return_inverse=True)
-    both = [joined((places[pair // len(others)], others[pair % len(others)])) for pair in pairs.tolist()]
-    known: dict[Place, int] = {}
-    index = np.array([known.setdefault(place, len(known)) for place in both], dtype=np.int32)
-    return merge_equal(Runs(keys, index[values])), tuple(known)
+    known: dict[T, int] = {}
+    index = [
+        known.setdefault(join(parts[pair // len(others)], others[pair % len(others)]), len(known))
+        for pair in pairs.tolist()
+    ]
+    return _indexed(Runs(keys, values.astype(np.int32)), index), tuple(known)
+
+
+def _indexed(runs: Runs, index: Sequence[int]) -> Runs:
+    return merge_equal(Runs(runs.keys, np.array(index, dtype=np.int32)[runs.values]))
 
 
 def _masked(family: int, base: Runs, hidden: int, given: Iterable[tuple[Prefix, int]]) -> Runs:

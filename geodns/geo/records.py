@@ -20,12 +20,16 @@ ORGANIZATION_LETTERS_MAX = 200  # for people to read; the longest name in a real
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _SUBDIVISION = re.compile(r"[A-Z0-9]{1,3}")
+_SYSTEM_KEYS = {"autonomous_system_number", "autonomous_system_organization"}
 
 Record = Mapping[str, Any]
 
 
 def place_of(record: Record) -> Place:
     """The Place of a record of either schema; never raises."""
+    if record.keys() <= _SYSTEM_KEYS:  # all of an ASN database, which has many distinct records
+        asn, organization = _system(record)
+        return Place(asn=asn, organization=organization)
     nested = isinstance(record.get("country"), dict) or isinstance(record.get("continent"), dict)
     if nested or "location" in record or "traits" in record:
         country = _country(_dict(record, "country").get("iso_code"))
