@@ -60,7 +60,7 @@ def read(file: Path) -> Golden:
 
 
 def rewrite(file: Path, answers: list[list[str]]) -> None:
-    """Put what the engine says into the file, for a person to read through (`git diff`) before it is believed."""
+    """Put what the engine says into the file, for a person to read (`git diff`) before it is believed."""
     remaining = iter(answers)
 
     def replace(found: re.Match[str]) -> str:
@@ -129,7 +129,7 @@ def ask(text: str) -> Question:
 
 
 def subnet(prefix: str) -> dns.edns.ECSOption:
-    """EDNS Client Subnet for a prefix, or for PREFIX/BITS of any length of which the address may be longer."""
+    """EDNS Client Subnet for a prefix."""
     address, _, bits = prefix.partition("/")
     return dns.edns.ECSOption(address, int(bits), 0)
 

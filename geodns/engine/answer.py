@@ -1,8 +1,10 @@
 """answer(packet, client, snapshot, draw, now): the whole way of a query through the engine."""
 
+from typing import NamedTuple
+
 from geodns.engine import chaos
 from geodns.engine.assemble import message, option, placed, subnet_option
-from geodns.engine.choose import choose, next_draw
+from geodns.engine.choose import choose, next_draw, pick
 from geodns.engine.cookie import cookie_for
 from geodns.engine.lookup import find
 from geodns.engine.snapshot import UDP_SIZE_MAX_DEFAULT, Snapshot
@@ -26,7 +28,7 @@ from geodns.engine.wire import (
     read,
 )
 from geodns.name import NAME_OCTETS_MAX, key_is_under
-from geodns.table.shape import FLAG_AA, Body, Dname, Plan
+from geodns.table.shape import FLAG_AA, Alternative, Body, Choice, Dname, Plan
 
 DNAME_CHAIN_MAX = 8  # DNAMEs followed for one answer; as many as BIND follows CNAMEs at the least (no source)
 
@@ -38,13 +40,27 @@ _TYPE_META_FIRST = 128  # RFC 6895 section 3.1: 128 to 255 are meta and question
 _RECORD_FIXED_OCTETS = 12  # an owner that is a pointer, type, class, TTL, length
 
 
+class Chosen(NamedTuple):
+    """A choice as it was made: for explain."""
+
+    choice: Choice
+    alternative: Alternative
+    scope: int  # bits
+
+
 def answer(
-    packet: bytes, client: str, snapshot: Snapshot, draw: int, now: int, stream: bool = False
+    packet: bytes,
+    client: str,
+    snapshot: Snapshot,
+    draw: int,
+    now: int,
+    stream: bool = False,
+    trace: list[Chosen] | None = None,
 ) -> bytes | None:
     """The answer to `packet` in wire form, or None for what gets none.
 
     `client` is the address that asked, in text and without a scope id; `draw` 32 random bits; `now` Unix
-    seconds; `stream` says that the query came over TCP.
+    seconds; `stream` says that the query came over TCP. `trace` gets every choice that is made.
     """
     query = read(packet)
     if query is None:
@@ -81,7 +97,7 @@ def answer(
             else:
                 data = placed(body, HEADER_OCTETS, octets, HEADER_OCTETS + octets + 4)
         elif found is not None:
-            flags, data, scope = _follow(query, found, client, snapshot, draw, bodies)
+            flags, data, scope = _follow(query, found, client, snapshot, draw, bodies, trace)
     options = b""
     if query.edns:
         options = _options(query, client, snapshot, now, stream, scope, ede)
@@ -102,7 +118,13 @@ def _outside(snapshot: Snapshot, key: bytes) -> tuple[int, int]:
 
 
 def _follow(
-    query: Query, found: Plan | Dname, client: str, snapshot: Snapshot, draw: int, bodies: list[Body]
+    query: Query,
+    found: Plan | Dname,
+    client: str,
+    snapshot: Snapshot,
+    draw: int,
+    bodies: list[Body],
+    trace: list[Chosen] | None,
 ) -> tuple[int, bytes, int]:
     """Walk the choices and DNAMEs of an answer: (flags, data, ECS scope in bits); adds to `bodies`."""
     name = query.question[:-4]  # the name being answered, in full,
@@ -110,6 +132,7 @@ def _follow(
     start = HEADER_OCTETS + len(query.question)
     data = b""
     scope = flags = 0
+    seen = {query.key}
     for _ in range(DNAME_CHAIN_MAX):
         plan: Plan | None = found.plan if isinstance(found, Dname) else found
         while plan is not None:
@@ -119,8 +142,11 @@ def _follow(
             flags = flags & FLAG_AA | plan.flags
             choice, plan = plan.choice, None
             if choice is not None:
-                plan, chosen_scope = choose(choice, query.subnet, client, snapshot, draw)
+                alternative, chosen_scope = choose(choice, query.subnet, client, snapshot)
+                if trace is not None:
+                    trace.append(Chosen(choice, alternative, chosen_scope))
                 scope = max(scope, chosen_scope)
+                plan = pick(alternative, draw)
                 draw = next_draw(draw)
         if not isinstance(found, Dname):
             break
@@ -133,8 +159,9 @@ def _follow(
         bodies.append(Body(cname, 1, 0, 0, 0))
         data += cname
         key = name.lower()
-        if query.qtype in (TYPE_CNAME, TYPE_ANY) or not key_is_under(key, found.apex):
+        if query.qtype in (TYPE_CNAME, TYPE_ANY) or key in seen or not key_is_under(key, found.apex):
             break
+        seen.add(key)
         following = find(snapshot.table, key, query.qtype)
         if following is None:
             break

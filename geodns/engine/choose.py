@@ -11,17 +11,12 @@ _MULTIPLIER = 0x9E3779B1  # odd, near 2**32 / golden ratio: spreads the draw for
 
 
 def choose(
-    choice: Choice, subnet: ClientSubnet | None, client: str, snapshot: Snapshot, draw: int
-) -> tuple[Plan, int]:
-    """The plan for this client, and the ECS scope (bits) within which everybody has the same alternatives."""
-    alternative, scope = alternative_for(choice, subnet, client, snapshot)
-    return pick(alternative, draw), scope
-
-
-def alternative_for(
     choice: Choice, subnet: ClientSubnet | None, client: str, snapshot: Snapshot
 ) -> tuple[Alternative, int]:
-    """The pool for the address in ECS if that is public or has a rule, else for the address that asked."""
+    """The pool for this client, and the ECS scope (bits) within which everybody has the same one.
+
+    The address in ECS decides if it is public or has a rule, else the address that asked.
+    """
     partition = snapshot.partitions[choice.key]
     if subnet is not None and subnet.source:
         outcome, scope = partition.locate(subnet.family, subnet.address, client)

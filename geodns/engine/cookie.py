@@ -9,8 +9,10 @@ SECRET_OCTETS = 16  # RFC 9018 section 4.4: SipHash-2-4 has a key of 128 bits
 RENEW_SECONDS = 1800  # RFC 9018 section 4.3: a cookie older than half an hour is replaced
 PAST_SECONDS = 3600  # RFC 9018 section 4.3: valid for an hour,
 FUTURE_SECONDS = 300  # and for five minutes of clocks that disagree
+_VERSION = 1
 _VERSION_AND_RESERVED = b"\x01\0\0\0"
 _SERVER_OCTETS = 16
+_HASH_OCTETS = 8
 
 
 def cookie_for(cookie: bytes, client: str, secrets: tuple[bytes, ...], now: int) -> bytes:
@@ -31,8 +33,10 @@ def is_valid(cookie: bytes, client: str, secrets: tuple[bytes, ...], now: int) -
         or not -FUTURE_SECONDS <= _age(cookie, now) <= PAST_SECONDS
     ):
         return False
-    made = int.from_bytes(cookie[12:16])
-    return any(cookie == _make(cookie[:CLIENT_OCTETS], client, secret, made) for secret in secrets)
+    if cookie[CLIENT_OCTETS] != _VERSION:
+        return False
+    # The reserved octets are hashed as they came: whoever made the cookie may have given them a meaning.
+    return any(cookie == _signed(cookie[:-_HASH_OCTETS], client, secret) for secret in secrets)
 
 
 def _age(cookie: bytes, now: int) -> int:
@@ -41,7 +45,10 @@ def _age(cookie: bytes, now: int) -> int:
 
 
 def _make(client_cookie: bytes, client: str, secret: bytes, now: int) -> bytes:
-    head = client_cookie + _VERSION_AND_RESERVED + (now & 0xFFFFFFFF).to_bytes(4)
+    return _signed(client_cookie + _VERSION_AND_RESERVED + (now & 0xFFFFFFFF).to_bytes(4), client, secret)
+
+
+def _signed(head: bytes, client: str, secret: bytes) -> bytes:
     # RFC 9018 section 4.4; the hash stands in the little-endian order of the SipHash reference code
     digest: bytes = siphash24(head + ip_address(client).packed, key=secret).digest()
     return head + digest

@@ -15,7 +15,7 @@ def find(table: Table, key: bytes, qtype: int) -> Plan | Dname | None:
     nodes = table.nodes
     node = nodes.get(key)
     if node is None:
-        node = _closest_encloser(nodes, key)
+        node = closest_encloser(nodes, key)
         if node is None:
             return None
         below = node.below
@@ -35,7 +35,7 @@ def find(table: Table, key: bytes, qtype: int) -> Plan | Dname | None:
     return node.other
 
 
-def _closest_encloser(nodes: dict[bytes, Node], key: bytes) -> Node | None:
+def closest_encloser(nodes: dict[bytes, Node], key: bytes) -> Node | None:
     """The node of the longest existing ancestor of a `key` that has none itself (RFC 4592 section 3.3.1)."""
     at = 0
     while key[at]:

@@ -19,7 +19,7 @@ class Identity:
     version: bytes = b""  # version.bind and version.server
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Snapshot:
     """The table, the geography of its choices, and the settings that show in answers.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from geodns.geo.partition import OUTCOME_DEFAULT, Rules
 from geodns.geo.partition import Rule as GeoRule
-from geodns.name import key_is_under, label_offsets
+from geodns.name import NAME_OCTETS_MAX, key_is_under, label_offsets
 from geodns.table.render import Frame, Records, names_in, render
 from geodns.table.shape import (
     EMPTY,
@@ -30,7 +30,7 @@ from geodns.zone import rdata
 from geodns.zone.model import CheckedZone, Policy, Pool, RRset, Status, Steering, Zone
 
 A, NS, CNAME, SOA, AAAA, DNAME, DS, SVCB, HTTPS = 1, 2, 5, 6, 28, 39, 43, 64, 65
-_NXDOMAIN = 3  # rcode
+_NXDOMAIN, _YXDOMAIN = 3, 6  # rcodes
 
 CNAME_CHAIN_MAX = 8  # CNAMEs in one answer; Unbound follows 11, BIND 16, and nobody needs that many
 CHOICE_DEPTH_MAX = 2  # choices one after the other in one answer; each multiplies the plans that are made
@@ -198,11 +198,25 @@ class _Compiler:
         found: set[int] = set()
         seen.add(key)
         for target in _all_rdatas(rrset):
-            place = self._locate(target.lower()) if key_is_under(target.lower(), self._apex) else None
+            key = self._redirected(target).lower()
+            place = self._locate(key) if key_is_under(key, self._apex) else None
             if isinstance(place, bytes) and place not in seen and place not in self._cuts:
                 types = self._names[place]
                 found |= self._types_behind(place, seen) if CNAME in types else types.keys()
         return found
+
+    def _dname_above(self, key: bytes) -> RRset | None:
+        above = next((ancestor for ancestor in self._up_to_apex(key) if ancestor in self._dnames), None)
+        return None if above is None else self._rrsets[above][DNAME]
+
+    def _redirected(self, name: bytes) -> bytes:
+        """The name that the DNAMEs of this zone make of one."""
+        for _ in range(CNAME_CHAIN_MAX):
+            dname = self._dname_above(name.lower()) if key_is_under(name.lower(), self._apex) else None
+            if dname is None or dname.steering is not None:
+                break
+            name = _substituted(name, dname)
+        return name
 
     # plans
 
@@ -241,14 +255,28 @@ class _Compiler:
         key = target.lower()
         if key in chain or len(chain) >= CNAME_CHAIN_MAX or not key_is_under(key, self._apex):
             return
-        dname = next((above for above in self._up_to_apex(key) if above in self._dnames), None)
+        chain = [*chain, key]
+        dname = self._dname_above(key)
         if dname is not None:
-            return  # it can be followed, but rarely is there one: the resolver asks again
+            self._redirect(draft, dname, target, qtype, chain)
+            return
         place = self._locate(key)
         if isinstance(place, Outcome):
             self._negative_answer(draft, Outcome.NXDOMAIN)
         else:
-            self._answer(draft, place, target, qtype, [*chain, key])
+            self._answer(draft, place, target, qtype, chain)
+
+    def _redirect(self, draft: _Draft, rrset: RRset, name: bytes, qtype: int, chain: list[bytes]) -> None:
+        """RFC 6672 section 3.2 for a name that an alias leads to: the DNAME, and a CNAME made of it."""
+        if rrset.steering is not None:
+            return  # which way depends on who asks: the resolver does, in its next question
+        draft.answer.append(self._records(rrset, rrset.owner.wire))
+        redirected = _substituted(name, rrset)
+        if len(redirected) > NAME_OCTETS_MAX:
+            draft.flags |= _YXDOMAIN
+            return
+        draft.answer.append(Records(name, CNAME, rrset.ttl, (redirected,)))
+        self._chase(draft, redirected, qtype, chain)
 
     def _negative_answer(self, draft: _Draft, outcome: Outcome) -> None:
         draft.outcome = outcome
@@ -422,6 +450,11 @@ def _usable(pool: Pool) -> Pool:
         if value.status is not Status.DOWN and (pool.policy is Policy.ALL or value.weight > 0)
     )
     return replace(pool, values=up)
+
+
+def _substituted(name: bytes, dname: RRset) -> bytes:
+    """RFC 6672 section 2.2: the DNAME's target in place of its owner at the end of a name; may be too long."""
+    return name[: len(name) - len(dname.owner.wire)] + dname.rdatas[0]
 
 
 def _all_rdatas(rrset: RRset) -> list[bytes]:

@@ -1,0 +1,104 @@
+"""`explain` says what the server does: never something else, and in words."""
+
+import dns.edns
+import dns.message
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geodns.engine.answer import Chosen, answer
+from geodns.explain import explain
+from geodns.geo.address import WIDTH, Address, parse
+from geodns.geo.partition import OUTCOME_NOT_PUBLIC
+from geodns.geo.reason import match
+from geodns.name import Name
+from tests.conftest import make_locator, snapshot_of_golden
+
+A, AAAA = 1, 28
+
+
+def explained(name: str, client: str, qtype: int = A) -> str:
+    snapshot = snapshot_of_golden("places.md")
+    return str(explain(snapshot, make_locator(), Name.parse(name), qtype, parse(client)))
+
+
+def test_a_choice_is_told_rule_by_rule() -> None:
+    """Zone, name, address, place, every rule with its place in the file, pool, values, scope, answer."""
+    said = explained("www.example.com.", "127.1.0.1").splitlines()
+    assert said[0] == "www.example.com. A for 127.1.0.1"
+    assert "  zone      example.com. (example.com.yaml, serial 1)" in said
+    assert "  place     NA-US-NY (New York, United States, North America), AS64601 Test AS64601" in said
+    assert "    rule 1    EU: no  [example.com.yaml:16:5]" in said
+    assert any(line.startswith("    rule 3    NA-US-NY: yes: 127.1.0.1 is in NA-US-NY") for line in said)
+    assert said[-5:] == [
+        "    pool      NA-US-NY",
+        "    values    203.0.113.30",
+        "    scope     /16: everybody in 127.1.0.0/16 is sent to this pool",
+        "  answer    NOERROR, authoritative",
+        "    www.example.com. 60 IN A 203.0.113.30",
+    ]
+
+
+def test_fallbacks_are_told_one_by_one() -> None:
+    """Which pools were passed over, and why."""
+    said = explained("app.example.com.", "127.3.0.1")
+    assert "pool      dead: all of its values are down, so its fallback" in said
+    assert "pool      dead2: all of its values are down, so its fallback" in said
+    assert "pool      office" in said
+
+
+def test_weights_are_told_as_shares() -> None:
+    """A weighted pool says how often each of its values comes."""
+    said = explained("app.example.com.", "127.1.3.1")
+    assert "values    one of 203.0.113.51 (75%), 203.0.113.52 (25%)" in said
+
+
+@pytest.mark.parametrize(
+    ("client", "expected"),
+    [
+        ("::1", "place     none: ::/96 is unspecified, loopback or IPv4-compatible (RFC 4291 section 2.5)"),
+        ("192.168.7.1", "place     none: 192.168.0.0/16 is private (RFC 1918); the default answers"),
+        ("0.0.0.0", "place     none: 0.0.0.0/8 is unspecified (RFC 1122 section 3.2.1.3)"),
+        ("2002:7f01:301::1", "address   127.1.3.1, as 2002:7f01:301::1 is 6to4 (RFC 3056 section 2)"),
+    ],
+)
+def test_an_address_without_a_place_of_its_own_is_told_why(client: str, expected: str) -> None:
+    """Loopback, private and unspecified addresses, and those with an IPv4 address in them."""
+    assert expected in explained("www.example.com.", client)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("any.wild.example.com.", "does not exist; the wildcard *.wild.example.com. stands in for it"),
+        ("nothing.example.com.", "does not exist; the closest name above it is example.com., which has no"),
+        ("wild.example.com.", "exists, without this type (types: none: it has only names below it)"),
+        ("a.moved.example.com.", "is below the DNAME at moved.example.com., which redirects it"),
+        ("example.org.", "none of the zones that are served has this name"),
+    ],
+)
+def test_what_a_name_is_in_its_zone(name: str, expected: str) -> None:
+    """RFC 1034's cases in words."""
+    assert expected in explained(name, "127.1.0.1")
+
+
+ADDRESSES = st.builds(Address, st.just(4), st.integers(127 << 24, (127 << 24) + 0x2A0000)) | st.builds(
+    Address, st.just(6), st.integers(0x20010DB8 << 96, 0x20010DB9 << 96)
+)
+
+
+@given(client=ADDRESSES, name=st.sampled_from(["www", "app", "go", "x.wild", "text", "mx"]))
+@settings(max_examples=200, deadline=None)
+def test_the_rule_that_is_told_is_the_rule_that_served(client: Address, name: str) -> None:
+    """For any client the rule that explain names leads to the pool that the engine chose."""
+    snapshot = snapshot_of_golden("places.md")
+    located = make_locator().explain(client)
+    options = [dns.edns.ECSOption(str(client), WIDTH[client.family], 0)]
+    query = dns.message.make_query(f"{name}.example.com.", "MX" if name == "mx" else "A", options=options)
+    trace: list[Chosen] = []
+    answer(query.to_wire(), "192.0.2.53", snapshot, 0, 0, trace=trace)
+    for choice, alternative, _ in trace:
+        matched = match(choice.rules, located)
+        expected = "default" if matched.rule is None else choice.ways[matched.rule][-1]
+        if matched.outcome != OUTCOME_NOT_PUBLIC:  # then the address that asks decides
+            assert expected == alternative.pool
