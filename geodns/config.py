@@ -9,10 +9,9 @@ A path in the file is relative to the file's own folder. Without a file the defa
 import difflib
 import glob
 import os
-import re
 import stat
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from geodns.geo import overrides
 from geodns.problems import Problem, Severity
 from geodns.zone import source
 
@@ -35,9 +35,6 @@ DNS_PORT = 53  # RFC 1035 section 4.2
 DEFAULT_LISTEN = "127.0.0.1:5301"
 DEFAULT_DATABASES = "geo-db/*.mmdb"
 COOKIE_SECRET_OCTETS = 16  # RFC 9018 section 4.4: SipHash-2-4 takes 128 bits
-DATABASE = "database"  # the override that says: look the address up after all
-
-_GEO_CODE = re.compile(r"(AF|AN|AS|EU|NA|OC|SA)(-[A-Z]{2}(-[A-Z0-9]{1,3})?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +118,6 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _checked_override(value: str) -> str:
-    if value != DATABASE and not _GEO_CODE.fullmatch(value):
-        raise ValueError(f'"{value}" is neither a geo code, as NA-US-CA, nor the word {DATABASE}')
-    return value
-
-
-def _checked_prefix(value: str) -> str:
-    try:
-        return str(ip_network(value))
-    except ValueError as error:
-        raise ValueError(f'"{value}" is not a prefix: {error}') from None
-
-
 def _checked_secret(value: str) -> str:
     try:
         octets = len(bytes.fromhex(value))
@@ -147,8 +131,6 @@ def _checked_secret(value: str) -> str:
     return value.lower()
 
 
-Prefix = Annotated[str, AfterValidator(_checked_prefix)]
-Override = Annotated[str, AfterValidator(_checked_override)]
 Secret = Annotated[str, AfterValidator(_checked_secret)]
 Strings = Annotated[list[str], BeforeValidator(_as_list)]
 Text = Annotated[str, Field(max_length=255)]  # one character-string of a TXT record (RFC 1035 section 3.3)
@@ -165,9 +147,9 @@ class Geo(_Part):
         default=[DEFAULT_DATABASES],
         description="MaxMind-format files or patterns; the first that knows an address wins",
     )
-    overrides: dict[Prefix, Override] = Field(
+    overrides: dict[str, str] = Field(
         default_factory=dict,
-        description=f"prefix: geo code, or the word {DATABASE} for one that is not looked up",
+        description=f"prefix: geo code, or the word {overrides.DATABASE} for one that is not looked up",
     )
 
 
@@ -385,6 +367,10 @@ class _Reader:
             for item in error.errors():
                 self._invalid(item)
             return None, sorted(self.problems, key=lambda problem: (problem.line, problem.column))
+        for prefix, what in overrides.parse(config.geo.overrides)[1]:
+            self._problem(self.keys["geo", "overrides", prefix], "geo.overrides", what)
+        if self.problems:
+            return None, self.problems
         if config.cookies.secret and self.path.stat().st_mode & stat.S_IRWXO:
             what = "everybody on this machine may read this secret"
             hint = f"chmod o= {self.path}, or use secret_file"

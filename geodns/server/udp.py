@@ -12,6 +12,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from random import getrandbits
 from socket import IPPROTO_IP, IPPROTO_IPV6
 from typing import Any
@@ -30,15 +31,19 @@ _NO_INTERFACE = bytes(4)
 
 
 class UdpServer:
-    """Serves one socket from a thread of its own, from `start` until `stop`."""
+    """Serves one socket from a thread of its own, from `start` until `stop`.
 
-    def __init__(self, bound: Bound, served: Served) -> None:
+    `lost` is called, in the thread, when it ends without having been stopped.
+    """
+
+    def __init__(self, bound: Bound, served: Served, lost: Callable[[], None] = lambda: None) -> None:
         self._socket = bound.udp
         self._served = served
         self._stopping = False
         self.send_errors = 0  # answers that the system did not take: no route, firewall, a forged port 0
-        run = self._serve_any if bound.listen.is_wildcard else self._serve_one
-        self._thread = threading.Thread(target=run, name=f"udp {bound.listen}", daemon=True)
+        self._lost = lost
+        self._serve = self._serve_any if bound.listen.is_wildcard else self._serve_one
+        self._thread = threading.Thread(target=self._run, name=f"udp {bound.listen}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -57,6 +62,13 @@ class UdpServer:
         if self._thread.ident is not None:
             self._thread.join(STOP_SECONDS)
         self._socket.close()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            if not self._stopping:
+                self._lost()
 
     def _serve_one(self) -> None:
         """The loop for a socket that is bound to one address; the way back is given."""

@@ -1,0 +1,194 @@
+"""The life of a server: bind, load, say that it is ready, serve, reload, end."""
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+
+from geodns.config import Config, cookie_secrets
+from geodns.engine.snapshot import Identity, Snapshot
+from geodns.problems import Problem
+from geodns.server.library import Library, Settings
+from geodns.server.notify import Notifier
+from geodns.server.reload import Reloader, status
+from geodns.server.say import Sayer
+from geodns.server.served import Served
+from geodns.server.sockets import BindError, Bound, bind_all
+from geodns.server.tcp import TcpServer
+from geodns.server.udp import UdpServer
+from geodns.table.compile import link
+
+SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
+SPARE_DESCRIPTORS = 128  # beside those of the connections: listeners, files, the loader's pipes
+NATIVE_MODULE = "geodns._native"
+VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
+
+Reread = Callable[[], tuple[Config | None, list[Problem]]]
+
+
+def run(config: Config, reread: Reread | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code; what is to be said is said on stderr.
+
+    `reread` gives the config anew for SIGHUP; without it SIGHUP reads only zones and databases again.
+    """
+    say = Sayer()
+    if config.engine == "native" and find_spec(NATIVE_MODULE) is None:
+        say("the native engine is not built in this installation (--engine python, or auto)")
+        return 1
+    secret = os.urandom(16)  # for this run, when none is configured
+    settings, problems = _settings(config, secret)
+    for problem in problems:
+        say.line(str(problem))
+    if any(problem.is_error for problem in problems):
+        return 1
+    _allow_descriptors(config, say)
+    try:
+        bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets)
+    except BindError as error:
+        say(str(error))
+        return 1
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        return asyncio.run(_Run(config, settings, secret, bounds, say, reread).run())
+    finally:
+        for bound in bounds:
+            bound.close()
+
+
+class _Run:
+    """One run of the server, from bound sockets to the exit code."""
+
+    def __init__(
+        self,
+        config: Config,
+        settings: Settings,
+        secret: bytes,
+        bounds: list[Bound],
+        say: Sayer,
+        reread: Reread | None,
+    ) -> None:
+        self._secret = secret
+        self._bounds = bounds
+        self._say = say
+        self._reread_config = reread
+        self._notifier = Notifier()
+        self._served = Served(Snapshot(link([])), say)
+        self._library = Library(config, settings, self._served)
+        self._reloader = Reloader(self._library, say, self._notifier, self._reread)
+        self._tcp = TcpServer(self._served, config.limits)
+        self._udp = [UdpServer(bound, self._served, self._lost) for bound in bounds]
+        self._stopping = asyncio.Event()
+        self._code = 0
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
+        stopped = asyncio.create_task(self._stopping.wait())
+        first = loop.run_in_executor(None, self._library.load)
+        await asyncio.wait((stopped, asyncio.ensure_future(first)), return_when=asyncio.FIRST_COMPLETED)
+        if not first.done():
+            self._library.stop()
+            await first
+            return 0
+        if not first.result():
+            return 1
+        await self._start()
+        tasks = [asyncio.create_task(self._reloader.run()), asyncio.create_task(self._watchdog())]
+        await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        await self._stop(tasks)
+        return self._code
+
+    async def _start(self) -> None:
+        for udp in self._udp:
+            udp.start()
+        await self._tcp.start(self._bounds)
+        zones = len(self._library.zones)
+        if not zones:
+            self._say(f"no zone is served: there is no good zone file in {self._library.config.zones}")
+        where = ", ".join(str(bound.listen) for bound in self._bounds)
+        self._say(f"ready: {zones} zones on {where} (engine python)")
+        self._notifier.ready(status(self._library))
+
+    async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        self._notifier.stopping()
+        self._library.stop()
+        for udp in self._udp:
+            udp.stop()
+        await self._tcp.stop()
+        for task in tasks:
+            if task.done() and not task.cancelled() and task.exception():
+                self._say(f"reloading failed, a bug of geodns: {task.exception()!r}")
+                self._code = 1
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watchdog(self) -> None:
+        """Signs of life, as long as the threads that answer live and this loop turns."""
+        seconds = self._notifier.watchdog_seconds
+        while seconds and all(udp.is_alive for udp in self._udp):
+            self._notifier.alive()
+            await asyncio.sleep(seconds)
+        await self._stopping.wait()
+
+    def _lost(self) -> None:
+        """A UDP thread ended by itself: to start anew is better than to answer on some addresses only."""
+
+        def end() -> None:
+            self._code = 1
+            self._stopping.set()
+
+        self._loop.call_soon_threadsafe(end)
+
+    def _reread(self) -> Config | None:
+        """The config for a reload; None, after the problems were said, when it can not be taken."""
+        old = self._library.config
+        if self._reread_config is None:
+            return old
+        config, problems = self._reread_config()
+        if config is not None:
+            settings, more = _settings(config, self._secret)
+            problems = problems + more
+        for problem in problems:
+            self._say.line(str(problem))
+        if config is None or any(problem.is_error for problem in problems):
+            self._say("the config was not taken up; the one before holds, and nothing was loaded")
+            return None
+        if (config.addresses, config.engine) != (old.addresses, old.engine):
+            self._say("a changed listen or engine takes a restart; the rest of the config was taken up")
+        self._library.configure(config, settings)
+        self._tcp.limits = config.limits
+        return config
+
+
+def _settings(config: Config, secret: bytes) -> tuple[Settings, list[Problem]]:
+    secrets, problems = cookie_secrets(config)
+    hostname = socket.gethostname() if config.server.hostname is None else config.server.hostname
+    identity = Identity(
+        server_id=(hostname if config.server.id is None else config.server.id).encode(),
+        hostname=hostname.encode(),
+        version=(VERSION_TOLD if config.server.version is None else config.server.version).encode(),
+    )
+    return Settings(identity, secrets or (secret,)), problems
+
+
+def _allow_descriptors(config: Config, say: Sayer) -> None:
+    """Raise the limit on open files as far as the connections may need it."""
+    wanted = config.limits.tcp_connections + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    except (OSError, ValueError):
+        possible = soft
+    if possible < wanted:
+        connections = config.limits.tcp_connections
+        say(f"limits.tcp_connections is {connections}, but it may open only {possible} files (ulimit -n)")

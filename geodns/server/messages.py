@@ -1,0 +1,99 @@
+"""What the serving process and its loader say to each other, pickled: one Job in, then Messages out.
+
+    Files, (Reading, ZoneHead + chunks of nodes) ..., Databases, PartitionMade ..., Done
+
+Both ends are this program, of one version, so that pickle is safe here and needs no schema.
+"""
+
+from dataclasses import dataclass
+
+from geodns.geo.partition import Partition, Rules
+from geodns.problems import Problem
+from geodns.server.files import Fingerprint
+from geodns.table.shape import Node, ZoneTable
+
+Chunk = list[tuple[bytes, Node]]
+"""Nodes of a zone with their keys; an empty one ends the zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A zone file as it was loaded before; `serial` is that of the version served, None without one.
+
+    It is read again when its fingerprint is another now, or when `is_settled` is False.
+    """
+
+    fingerprint: Fingerprint
+    serial: int | None
+    is_settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to load.
+
+    `have` are the keys of the partitions that need not be made; `rebuild` are rules whose partitions are to
+    be made again if all of `databases` can be read, since a database changed.
+    """
+
+    zones: str
+    known: dict[str, Known]
+    with_local: bool
+    databases: tuple[str, ...]
+    overrides: dict[str, str]
+    have: frozenset[str]
+    rebuild: dict[str, Rules]
+    memory_octets: int
+    niceness: int
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The zone files, path to apex (lower-case wire form), or `is_readable` False for the folder."""
+
+    apexes: dict[str, bytes]
+    problems: list[Problem]
+    is_readable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """This file is read now; what it does to the loader will be known to come from it."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneHead:
+    """A file that was read. Its table has no nodes yet: they follow in Chunks. No table: the file is broken.
+
+    A built-in zone has the path "".
+    """
+
+    path: str
+    fingerprint: Fingerprint
+    problems: list[Problem]
+    table: ZoneTable | None
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """What was wrong with the databases; nothing was rebuilt if there is something."""
+
+    problems: list[Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionMade:
+    """The partition of the rules with this `Choice.key`."""
+
+    key: str
+    partition: Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Everything was said; without it the loader has died."""
+
+
+Message = Files | Reading | ZoneHead | Databases | PartitionMade | Done
