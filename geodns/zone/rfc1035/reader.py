@@ -17,7 +17,7 @@ from geodns.zone.model import Alias, CheckedZone, Mark, RRset, Zone
 from geodns.zone.parse import TTL_SECONDS_DEFAULT, Parsed
 from geodns.zone.rfc1035.generate import generate, range_of
 from geodns.zone.rfc1035.lexer import Entry, Lexer, Token, TokenError
-from geodns.zone.rfc1035.words import origin_of_file_name, repeats_origin, ttl_of
+from geodns.zone.rfc1035.words import origin_of_file_name, ttl_of
 from geodns.zone.source import FILE_OCTETS_MAX, PROBLEMS_MAX, read_file, shorten
 
 INCLUDE_DEPTH_MAX = 10  # files inside files; as many as NSD allows
@@ -31,9 +31,14 @@ _CLASS = re.compile(r"IN|CH|CHAOS|HS|HESIOD|CS|CLASS\d+", re.IGNORECASE | re.ASC
 _QUOTED = re.compile(r'"([^"]+)"')
 
 
-def load(path: Path, origin: Name | None = None) -> tuple[CheckedZone | None, list[Problem]]:
-    """Read and check the master file at `path`; the zone is None when a problem is an error."""
-    parsed = read(path, origin)
+def load(
+    path: Path, origin: Name | None = None, included: set[Path] | None = None
+) -> tuple[CheckedZone | None, list[Problem]]:
+    """Read and check the master file at `path`; the zone is None when a problem is an error.
+
+    The real paths of the files that it includes are put into `included`.
+    """
+    parsed = read(path, origin, included)
     if parsed.zone is None:
         return None, parsed.problems
     checked, problems = check(parsed.zone, parsed.broken)
@@ -45,7 +50,7 @@ def load(path: Path, origin: Name | None = None) -> tuple[CheckedZone | None, li
     return (None if any(problem.is_error for problem in problems) else checked), problems
 
 
-def read(path: Path, origin: Name | None = None) -> Parsed:
+def read(path: Path, origin: Name | None = None, included: set[Path] | None = None) -> Parsed:
     """Read the master file at `path`. The zone is `origin`; without it, the one whose SOA the file has.
 
     The zone is None when none could be made: no SOA, no text, a file missing that is included. The problems
@@ -57,7 +62,10 @@ def read(path: Path, origin: Name | None = None) -> Parsed:
         return Parsed(None, [contents], frozenset())
     reader = _Reader(str(path), path.parent, origin)
     reader.open_paths.append(path.resolve())
-    return reader.read(contents.data)
+    parsed = reader.read(contents.data)
+    if included is not None:
+        included |= reader.included
+    return parsed
 
 
 def read_text(text: str | bytes, file: str, origin: Name | None = None) -> Parsed:
@@ -114,6 +122,7 @@ class _Reader:
         self.open_paths: list[Path] = []  # the file being read and those that include it
         self.broken: set[bytes] = set()  # keys of owners of which records are left out
         self.incomplete = False  # records are missing, and nobody knows whose
+        self.included: set[Path] = set()
         self.octets = 0
         self.generated = 0
         self.ttl_default: int | None = None  # $TTL
@@ -299,7 +308,7 @@ class _Reader:
 
     def type_of(self, head: _Head) -> int:
         token = head.type_token
-        text = token.text.upper()
+        text = token.content.upper()
         try:
             rtype = _ALIAS if text == "ALIAS" else rdata.type_number(text)
         except rdata.BadRdata as error:
@@ -320,14 +329,7 @@ class _Reader:
                 what = f'"{shorten(token.content)}" is read as {name}'
                 hint = "other servers take its octets as they are; write names in ASCII"
                 self.warn(file.mark(token), "", "master-name-not-ascii", what, hint)
-            self.check_final_dot(name, token, file)
         return name
-
-    def check_final_dot(self, name: Name, token: Token, file: _File) -> None:
-        """Warn of "www.example.com" in the zone example.com, which is www.example.com.example.com."""
-        if not token.content.endswith(".") and repeats_origin(name, file.origin):
-            hint = f'with a final dot, "{shorten(token.content)}." would be meant'
-            self.warn(file.mark(token), "", "master-final-dot", f"the name is {name}", hint)
 
     def ttl(self, token: Token, first: Token | None = None) -> int:
         seconds = ttl_of(token.text)
@@ -437,6 +439,7 @@ class _Reader:
         self.files.setdefault(str(path), len(self.files))
         text = self.decode(contents.data, str(path))
         if text is not None:
+            self.included.add(path.resolve())
             self.open_paths.append(path.resolve())
             self.file_of(text, _File(str(path), path.parent, origin))
             self.open_paths.pop()
@@ -522,10 +525,6 @@ class _Reader:
 
     def is_in(self, apex: Name, owner: Name, rtype: int, mark: Mark) -> bool:
         type_text = "ALIAS" if rtype == _ALIAS else rdata.type_name(rtype)
-        if rtype == rdata.SOA and owner != apex:
-            what = f"a SOA that is not at the apex of the zone, {apex}"
-            self.tell(mark, self.where(owner, type_text), "master-soa", what)
-            return False
         if not owner.is_under(apex):
             what = f"{owner} is not in the zone {apex}; it is left out"
             hint = f"without its final dot it would be {str(owner)[:-1]}.{apex}" if not apex.is_root else ""

@@ -1,4 +1,4 @@
-"""What single words of a master file mean: times, file names, names that want a dot."""
+"""What single words of a master file mean: times and file names."""
 
 import os
 import re
@@ -35,11 +35,3 @@ def origin_of_file_name(path: str) -> Name | None:
         return Name.parse(text)
     except BadName:
         return None
-
-
-def repeats_origin(name: Name, origin: Name) -> bool:
-    """True for "www.example.com.example.com." below "example.com.": perhaps a final dot was left out."""
-    if len(origin.labels()) < 2 or name == origin:
-        return False
-    own = Name(name.wire[: len(name.wire) - len(origin.wire)] + b"\0")
-    return own.is_under(origin)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from geodns.name import Name
 from geodns.zone import rdata
 from geodns.zone.model import Alias, RRset, Zone
-from geodns.zone.rfc1035.words import repeats_origin
 
 
 def write(zone: Zone) -> Iterator[str]:
@@ -34,13 +33,8 @@ def _owners(zone: Zone) -> Iterable[Name]:
         yield alias.owner
 
 
-def _owner(owner: Name, origin: Name) -> str:
-    """Relative to the origin, unless it would look as if a final dot were missing."""
-    return str(owner) if repeats_origin(owner, origin) else owner.relative_to(origin)
-
-
 def _lines_of(rrset: RRset, origin: Name) -> Iterator[str]:
-    owner = _owner(rrset.owner, origin)
+    owner = rrset.owner.relative_to(origin)
     type_text = rdata.type_name(rrset.type)
     if rrset.steering is not None:
         yield f"; {owner} {type_text} is steered by place; these are its default values"
@@ -49,7 +43,7 @@ def _lines_of(rrset: RRset, origin: Name) -> Iterator[str]:
 
 
 def _lines_of_alias(alias: Alias, zone: Zone) -> Iterator[str]:
-    owner = _owner(alias.owner, zone.apex)
+    owner = alias.owner.relative_to(zone.apex)
     yield f"; {owner} is an ALIAS of {alias.target}; these are the addresses that the target has now"
     for rtype in (1, 28):
         target = zone.rrsets.get(alias.target.key, {}).get(rtype)

@@ -1,0 +1,102 @@
+"""`geodns explain`: the zones above a name, compiled and asked as a server would."""
+
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from geodns.cli import Failure, printable
+from geodns.cli.common import AddressType, NameType, RecordType, geo_options, open_locator, read_config, tell
+
+if TYPE_CHECKING:
+    from geodns.config import Config
+    from geodns.engine.snapshot import Snapshot
+    from geodns.geo.address import Address
+    from geodns.geo.locator import Locator
+    from geodns.name import Name
+
+_A = "A"
+
+
+@click.command()
+@click.argument("name", type=NameType())
+@click.argument("type", default=_A, type=RecordType())
+@click.option(
+    "--from",
+    "client",
+    type=AddressType(),
+    default="127.0.0.1",
+    show_default=True,
+    help="The client's address: that of the resolver, or of its client where it sends EDNS Client Subnet.",
+)
+@click.option(
+    "--zones",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder of the zone files [default: the config's, else ./zones].",
+)
+@geo_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to tell.",
+)
+def explain(
+    name: "Name",
+    type: int,
+    client: "Address",
+    zones: Path | None,
+    databases: tuple[Path, ...],
+    config: Path | None,
+    form: str,
+) -> None:
+    """Tell which answer a client gets for NAME and TYPE, and why: zone, place, rules, pool, values, scope.
+
+    \b
+    Example:
+      geodns explain www.example.com A --from 192.0.2.1
+    """
+    from geodns.explain import explain as explained
+    from geodns.geo.database import DatabaseError
+
+    settings = read_config(config, databases, zones)
+    locator = open_locator(settings)
+    try:
+        found = explained(_snapshot(settings, locator, name), locator, name, type, client)
+    except DatabaseError as error:
+        raise Failure(str(error)) from None
+    if form == "json":
+        click.echo(dumps(asdict(found), indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(map(printable, str(found).splitlines())))
+
+
+def _snapshot(config: "Config", locator: "Locator", name: "Name") -> "Snapshot":
+    """What a server would publish, of the zones at and above `name`: others have no part in its answer."""
+    from geodns.engine.snapshot import Identity, Snapshot
+    from geodns.geo.partition import build
+    from geodns.table.compile import compile_zone, link, table_rules
+    from geodns.zone import load, local_zones, zone_files
+
+    files, problems = zone_files(config.zones)
+    tell(problem for problem in problems if problem.is_error)
+    tables = []
+    failed = []
+    for apex, path in files.items():
+        if name.is_under(apex):
+            checked, problems = load(path)
+            tell(problem for problem in problems if problem.is_error)
+            if checked is None:
+                failed.append(apex.key)
+            else:
+                tables.append(compile_zone(checked))
+    if config.local_zones:
+        own = {*(table.apex for table in tables), *failed}
+        tables += [compile_zone(zone) for zone in local_zones() if zone.zone.apex.key not in own]
+    table = link(tables, failed)
+    partitions = {key: build(rules, locator) for key, rules in table_rules(table).items()}
+    return Snapshot(table, partitions, Identity())
