@@ -15,10 +15,10 @@ from pathlib import Path
 
 from geodns.name import BadName, Name
 from geodns.problems import Problem
+from geodns.zone import parse
 from geodns.zone.checks import check
 from geodns.zone.files import zone_file_name, zone_files, zone_name
 from geodns.zone.model import CheckedZone, Zone
-from geodns.zone.parse import parse
 from geodns.zone.source import Source, read_file
 
 __all__ = [
@@ -64,7 +64,7 @@ def load_text(
     collecting = gc.isenabled()
     gc.disable()  # a zone is many small objects without cycles; looking for some takes a third of the time
     try:
-        parsed = parse(Source(data, file), apex, serial, local)
+        parsed = parse.parse(Source(data, file), apex, serial, local)
         if parsed.zone is None:
             return None, parsed.problems
         checked, problems = check(parsed.zone, parsed.broken)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from geodns.name import ROOT, BadName, Name
 from geodns.problems import Problem, Severity
+from geodns.zone.rdata import is_absolute
 from geodns.zone.source import shorten
 
 ZONES_MAX = 1_000_000  # files of a directory that are looked at; each costs an open file name in memory
@@ -40,6 +41,8 @@ def zone_name(file_name: str) -> Name:
     text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), file_name[: -len(SUFFIX)])
     if text == "":
         return ROOT
+    if is_absolute(text):
+        raise BadName(f'"{shorten(file_name)}" has two dots before yaml')
     return Name.parse(text)
 
 

@@ -87,11 +87,11 @@ _GEO_PATTERN = "^(AF|AN|AS|EU|NA|OC|SA)(-[A-Z]{2}(-[A-Z0-9]{1,3})?)?$"
 
 Seconds = Annotated[
     int,
-    BeforeValidator(_whole(0, TTL_SECONDS_MAX, "in seconds, such as 300")),
     Field(ge=0, le=TTL_SECONDS_MAX),
+    BeforeValidator(_whole(0, TTL_SECONDS_MAX, "in seconds, such as 300")),
 ]
-Serial = Annotated[int, BeforeValidator(_whole(0, SERIAL_MAX)), Field(ge=0, le=SERIAL_MAX)]
-Weight = Annotated[int, BeforeValidator(_whole(0, WEIGHT_MAX)), Field(ge=0, le=WEIGHT_MAX)]
+Serial = Annotated[int, Field(ge=0, le=SERIAL_MAX), BeforeValidator(_whole(0, SERIAL_MAX))]
+Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX), BeforeValidator(_whole(0, WEIGHT_MAX))]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Value = Annotated[Any, WithJsonSchema(_VALUE_SCHEMA)]
 Values = Annotated[
@@ -122,10 +122,10 @@ class _Form(BaseModel):
 class LocationForm(_Form):
     """Where a pool is, in degrees."""
 
-    lat: Annotated[float, BeforeValidator(_decimal(-90, 90)), Field(ge=-90, le=90)] = Field(
+    lat: Annotated[float, Field(ge=-90, le=90), BeforeValidator(_decimal(-90, 90))] = Field(
         description="degrees, north positive"
     )
-    lon: Annotated[float, BeforeValidator(_decimal(-180, 180)), Field(ge=-180, le=180)] = Field(
+    lon: Annotated[float, Field(ge=-180, le=180), BeforeValidator(_decimal(-180, 180))] = Field(
         description="degrees, east positive"
     )
 

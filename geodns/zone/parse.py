@@ -43,7 +43,7 @@ from geodns.zone.model import (
     Steering,
     Zone,
 )
-from geodns.zone.rdata import BadRdata
+from geodns.zone.rdata import BadRdata, UnknownField
 from geodns.zone.source import Items, Mapping, Node, Source, StopReading, Text, shorten
 
 TTL_SECONDS_DEFAULT = 3600  # octoDNS's default_ttl
@@ -312,10 +312,12 @@ class _Reader:
         try:
             return rdata.from_yaml(rtype, node)
         except BadRdata as error:
-            at = node.at
+            at, check = node.at, "bad-value"
             if isinstance(node, Mapping) and error.field in node:
-                at = node[error.field].at if node[error.field] != "" else node.key_at(error.field)  # type: ignore[index]
-            self._report(at, where, str(error), error.hint, "bad-value")
+                at = _child(node, error.field).at
+                if isinstance(error, UnknownField):
+                    at, check = node.key_at(error.field), "unknown-key"
+            self._report(at, where, str(error), error.hint, check)
             return None
 
     # --- steering -------------------------------------------------------------------------------------------

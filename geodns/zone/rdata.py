@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
@@ -54,6 +55,10 @@ class BadRdata(ValueError):
         super().__init__(what)
         self.hint = hint
         self.field = field
+
+
+class UnknownField(BadRdata):
+    """The structured form has no field of this name."""
 
 
 # --- types --------------------------------------------------------------------------------------------------
@@ -157,7 +162,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _name(text: str, origin: Name | None, field: str = "") -> bytes:
-    if origin is None and not _is_absolute(text):
+    if origin is None and not is_absolute(text):
         _refuse_relative(text, field)
     if not text or text != text.strip() or " " in text or "\t" in text:
         raise BadRdata(f'"{shorten(text)}" is not a domain name', field=field)
@@ -167,7 +172,8 @@ def _name(text: str, origin: Name | None, field: str = "") -> bytes:
         raise BadRdata(str(error), field=field) from None
 
 
-def _is_absolute(text: str) -> bool:
+def is_absolute(text: str) -> bool:
+    """True for a name in presentation format that ends with a dot, an escaped one not counted."""
     if not text.endswith("."):
         return False
     escapes = len(text[:-1]) - len(text[:-1].rstrip("\\"))
@@ -466,11 +472,9 @@ def _by_field(rtype: int, table: Sequence[Field], fields: Mapping[str, object]) 
     for name in fields:
         if name not in known:
             wanted = ", ".join(field.name for field in table)
-            raise BadRdata(
-                f'{type_name(rtype)} data has no field "{shorten(name)}"',
-                f"the fields are {wanted}",
-                field=name,
-            )
+            close = get_close_matches(name, known, 1)
+            hint = f'did you mean "{close[0]}"?' if close else f"the fields are {wanted}"
+            raise UnknownField(f'{type_name(rtype)} data has no field "{shorten(name)}"', hint, field=name)
     for field in table:
         value = fields.get(field.name)
         if value is None and field.older:

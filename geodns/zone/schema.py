@@ -52,7 +52,9 @@ def json_schema() -> dict[str, Any]:
     )
     models: dict[str, Any] = definitions["$defs"]
     for model in models.values():
-        _without_titles(model)
+        _tidy(model)
+    one = models["PoolForm"]["properties"]["values"]
+    one["items"] = {"anyOf": [one["items"], {"type": ["string", "number"]}]}
     models["RecordForm"]["properties"]["type"] |= {
         "anyOf": [{"enum": list(TYPES)}, {"pattern": "^TYPE[0-9]{1,5}$"}]
     }
@@ -103,12 +105,19 @@ def _structured(fields: tuple[Field, ...]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "allOf": required}
 
 
-def _without_titles(schema: Any) -> None:
-    """pydantic titles every property with its own name, which is noise in an editor."""
-    if isinstance(schema, dict):
-        schema.pop("title", None) if isinstance(schema.get("title"), str) else None
-        for inner in schema.values():
-            _without_titles(inner)
-    elif isinstance(schema, list):
-        for inner in schema:
-            _without_titles(inner)
+def _tidy(model: dict[str, Any]) -> None:
+    """Leave out what is noise in an editor: the titles that pydantic makes, and null for what can be left
+    out.
+    """
+    model.pop("title", None)
+    for name, schema in model.get("properties", {}).items():
+        schema.pop("title", None)
+        if schema.get("default", 0) is None:
+            del schema["default"]
+        kinds = schema.get("anyOf")
+        if kinds and name not in ("fallback", "octodns"):
+            kinds = [kind for kind in kinds if kind != {"type": "null"}]
+            schema["anyOf"] = kinds
+            if len(kinds) == 1:
+                del schema["anyOf"]
+                schema.update(kinds[0] | schema)

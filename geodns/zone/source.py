@@ -134,25 +134,26 @@ def read_file(path: Path) -> Contents | Problem:
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         return Problem(file, 0, 0, "", f"the file cannot be read: {reason}", check="file-unreadable")
-    with open(descriptor, "rb", buffering=0) as handle:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return Problem(file, 0, 0, "", "this is not a regular file", check="file-unreadable")
         if status.st_size > FILE_OCTETS_MAX:
             return _too_large(file, f"{status.st_size / 2**20:,.0f} MiB")
-        try:
-            data = _read_at_most(handle.read, FILE_OCTETS_MAX + 1)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            return Problem(file, 0, 0, "", f"the file cannot be read: {reason}", check="file-unreadable")
+        data = _read_at_most(descriptor, FILE_OCTETS_MAX + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        return Problem(file, 0, 0, "", f"the file cannot be read: {reason}", check="file-unreadable")
+    finally:
+        os.close(descriptor)
     if len(data) > FILE_OCTETS_MAX:
         return _too_large(file, "more")
     return Contents(data, int(status.st_mtime))
 
 
-def _read_at_most(read: Callable[[int], bytes | None], octets: int) -> bytes:
+def _read_at_most(descriptor: int, octets: int) -> bytes:
     parts: list[bytes] = []
-    while octets > 0 and (part := read(octets)):
+    while octets > 0 and (part := os.read(descriptor, octets)):
         parts.append(part)
         octets -= len(part)
     return b"".join(parts)
@@ -185,6 +186,8 @@ class Source:
         self._anchors: dict[str, _Anchor] = {}
         self._nodes = 0
         self._next: Callable[[], Event]
+        self._told: set[Problem] = set()
+        self._tagged: set[int] = set()
         self._nodes_max = NODES_MAX
 
     def mark(self, at: int) -> Mark:
@@ -201,8 +204,14 @@ class Source:
         severity: Severity = Severity.ERROR,
     ) -> None:
         """Note a problem; from PROBLEMS_MAX on, stop reading (raises what `entries` and `parse` catch)."""
+        if at in self._tagged and check != "yaml-tag":
+            return  # what a tag makes of a value is not known, so neither is whether that is right
         line, column = unpack(at)
-        self.problems.append(Problem(self.file, line, column, where, what, hint, severity, check))
+        problem = Problem(self.file, line, column, where, what, hint, severity, check)
+        if problem in self._told:
+            return  # an alias leads to the same text again
+        self._told.add(problem)
+        self.problems.append(problem)
         if len(self.problems) >= PROBLEMS_MAX:
             raise self._stop(
                 at, "too many problems; the rest of the file was not read", check="too-many-problems"
@@ -284,7 +293,7 @@ class Source:
             if key == "<<" and not key.quoted:
                 merged += self._to_merge(node, key.at)
             elif key in seen:
-                self._report_duplicate(key, seen[key])
+                self._report_duplicate(key, seen[key], "; several records of one name are written as a list")
             else:
                 seen[key] = key.at
                 yield key, node
@@ -402,11 +411,12 @@ class Source:
             return
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
         hint = "put the records into this file" if tag == "!include" else "leave the tag out"
+        self._tagged.add(_at(event))
         self.report(_at(event), "", f'the tag "{shorten(tag)}" is not supported', hint, check="yaml-tag")
 
-    def _report_duplicate(self, key: Text, first: int) -> None:
+    def _report_duplicate(self, key: Text, first: int, hint: str = "") -> None:
         line, _ = unpack(first)
-        hint = f"first on line {line}; several records of one name are written as a list"
+        hint = f"the first is on line {line}{hint}"
         self.report(key.at, "", f'"{shorten(key)}" is given twice', hint, check="yaml-duplicate-key")
 
     def _explain(self, error: yaml.YAMLError) -> Problem:
@@ -414,13 +424,15 @@ class Source:
         what = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "the parser gives up")
         context = getattr(error, "context", None)
         at = 0 if mark is None else mark.line << _COLUMN_BITS | min(mark.column, _COLUMN_MASK)
+        if isinstance(error, yaml.reader.ReaderError):
+            at = self._at_octet(error.position)
         line, column = unpack(at)
         check = "yaml-syntax"
         hint = ""
         if "'\\t'" in what or " tab" in what or self._character(at) == "\t":
             what, hint, check = "there is a tab where YAML wants spaces", "indent with spaces", "yaml-tab"
         elif context == "while scanning an alias":
-            what, hint = "`*` begins an alias in YAML", 'a wildcard is written in quotes: "*"'
+            what, hint, check = "`*` begins an alias", 'a wildcard is written in quotes: "*"', "yaml-alias"
         elif "cannot start any token" in what and (start := self._character(at)):
             what, hint = f"a text cannot begin with `{start}`", f'put it in quotes: "{start}"'
         elif isinstance(context, str):

@@ -21,7 +21,9 @@ from geodns.zone.rdata import (
 )
 
 _BESIDE_CNAME = frozenset((CNAME, RRSIG, NSEC))  # RFC 4034 section 3 and 4
-_AT_CUT = frozenset((NS, DS, RRSIG, NSEC))  # RFC 4035 section 2.6 and 3.1.4.1: the parent's data at a cut
+_AT_CUT = frozenset(
+    (NS, DS, RRSIG, NSEC, DNAME)
+)  # a DNAME there is told of in `dname_and_ns`; RFC 4035 section 2.6 and 3.1.4.1: the parent's data at a cut
 _TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # octets before the name
 CNAMES_FOLLOWED_MAX = 64  # a longer chain is no loop, and no resolver follows it
 
@@ -45,8 +47,12 @@ def ns_without_address(view: View) -> Iterator[Finding]:
             if cut is not None and cut != rrset.owner.key:
                 continue  # another zone's server: that zone has its address, and its glue is checked there
             hint = f"write {view.short(name)}: {{type: A, value: ...}}"
-            kind = "glue, an address that the delegation needs," if cut else "address"
-            yield Finding(rrset, mark, f"the nameserver {name} has no {kind} in the zone", hint)
+            what = f"the nameserver {name} has no address in the zone"
+            if cut is not None:
+                what = (
+                    f"the nameserver {name} is in the zone that it serves, and its address (glue) is not here"
+                )
+            yield Finding(rrset, mark, what, hint)
 
 
 def ns_is_cname(view: View) -> Iterator[Finding]:
@@ -66,7 +72,7 @@ def _aliased(view: View, rtype: int) -> Iterator[Finding]:
         for name, mark in view.targets(rrset, _TARGET_AT[rtype]):
             if view.is_inside(name) and view.cut_above(name.key) is None and view.is_alias(name):
                 hint = "write the name that the alias leads to"
-                yield Finding(rrset, mark, f"the target {name} is an alias (CNAME)", hint)
+                yield Finding(rrset, mark, f"the target {name} is an alias", hint)
 
 
 def target_missing(view: View) -> Iterator[Finding]:
