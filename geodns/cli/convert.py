@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from geodns.name import Name
     from geodns.problems import Problem
     from geodns.zone.model import CheckedZone, Zone
-    from geodns.zone.parse import Parsed
 
 
 @click.command("import")
@@ -40,16 +39,13 @@ def import_(file: Path, origin: "Name | None", out: Path, force: bool) -> None:
     Example:
       geodns import /var/lib/bind/db.example.com --out zones
     """
-    from geodns.zone import check, yamlout
+    from geodns.zone import yamlout
 
-    parsed = _read_master(file, origin)
-    problems = list(parsed.problems)
-    if parsed.zone is not None:
-        problems += check(parsed.zone, parsed.broken)[1]
+    checked, problems = _load_master(file, origin)
     tell(problems)
-    zone = parsed.zone
-    if zone is None or any(problem.is_error for problem in problems):
+    if checked is None:
         raise Failure(f"{file}: {counted(_errors(problems), 'error')}; nothing was written")
+    zone = checked.zone
     text = yamlout.dump(zone, f"{zone.apex}, imported from {file.name if file.name != '-' else 'stdin'}")
     _require_same(zone, text)
     if str(out) == "-":
@@ -106,16 +102,16 @@ def export(zone: str, zones: Path) -> None:
     click.echo("\n".join(chunk), nl=bool(chunk))
 
 
-def _read_master(file: Path, origin: "Name | None") -> "Parsed":
+def _load_master(file: Path, origin: "Name | None") -> "tuple[CheckedZone | None, list[Problem]]":
     from geodns.zone import rfc1035
     from geodns.zone.source import FILE_OCTETS_MAX
 
     if str(file) != "-":
-        return rfc1035.read(file, origin)
+        return rfc1035.load(file, origin)
     data = sys.stdin.buffer.read(FILE_OCTETS_MAX + 1)
     if len(data) > FILE_OCTETS_MAX:
         raise Failure(f"stdin has more than {FILE_OCTETS_MAX // 2**20} MiB")
-    return rfc1035.read_text(data, "stdin", origin)
+    return rfc1035.load_text(data, "stdin", origin)
 
 
 def _require_same(zone: "Zone", text: str) -> None:

@@ -14,13 +14,14 @@ from geodns.zone.rfc1035.reader import (
     GENERATED_RECORDS_MAX,
     INCLUDE_DEPTH_MAX,
     load,
+    load_text,
     read,
     read_text,
 )
 from geodns.zone.rfc1035.words import origin_of_file_name, ttl_of
 from geodns.zone.rfc1035.writer import write
 
-__all__ = ["CHECKS", "load", "origin_of_file_name", "read", "read_text", "ttl_of", "write"]
+__all__ = ["CHECKS", "load", "load_text", "origin_of_file_name", "read", "read_text", "ttl_of", "write"]
 
 CHECKS = {
     "master-parenthesis": "every parenthesis has its partner",

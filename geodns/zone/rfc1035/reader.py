@@ -38,12 +38,22 @@ def load(
 
     The real paths of the files that it includes are put into `included`.
     """
-    parsed = read(path, origin, included)
+    return _checked(read(path, origin, included))
+
+
+def load_text(
+    text: str | bytes, file: str, origin: Name | None = None
+) -> tuple[CheckedZone | None, list[Problem]]:
+    """Like `load`, of text in hand; `file` is its name in problems. $INCLUDE is refused."""
+    return _checked(read_text(text, file, origin))
+
+
+def _checked(parsed: Parsed) -> tuple[CheckedZone | None, list[Problem]]:
     if parsed.zone is None:
         return None, parsed.problems
     checked, problems = check(parsed.zone, parsed.broken)
-    files = {problem.file: None for problem in [*parsed.problems, *problems]}
-    order = {file: number for number, file in enumerate({str(path): None} | files)}
+    files = [parsed.zone.file, *(problem.file for problem in (*parsed.problems, *problems))]
+    order = {file: number for number, file in enumerate(dict.fromkeys(files))}
     problems = sorted(
         parsed.problems + problems, key=lambda problem: (order[problem.file], problem.line, problem.column)
     )
@@ -189,7 +199,7 @@ class _Reader:
         if nul >= 0:
             before = data[:nul].decode("utf-8", "replace")
             hint = "BIND's raw format? named-compilezone -f raw makes it text" if nul == 0 else ""
-            self.tell(_end_of(before, file), "", "nul", "the file has a NUL character", hint)
+            self.tell(_end_of(f"{before}\0", file), "", "nul", "the file has a NUL character", hint)
             return None
         text = data.decode("utf-8", "surrogateescape")
         if text.startswith("\ufeff"):
