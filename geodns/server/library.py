@@ -30,6 +30,7 @@ from geodns.problems import Problem
 from geodns.server.files import MISSING, Fingerprint, Scan, fingerprint_of, scan
 from geodns.server.messages import (
     Chunk,
+    ChunkUnpickler,
     Databases,
     Done,
     Files,
@@ -42,7 +43,7 @@ from geodns.server.messages import (
 )
 from geodns.server.served import Served
 from geodns.table.compile import link
-from geodns.table.shape import ZoneTable
+from geodns.table.shape import Node, ZoneTable
 
 REST_FACTOR = 1.0  # rest after each piece as long as it took: queries have half of the time at the least
 NODES_PER_SLICE = 200  # nodes of an old zone freed at a time; about 0.2 ms
@@ -152,19 +153,20 @@ class Library:
         gc.disable()
         try:
             load = self._complete(everything)
+            if load is None:
+                return False
+            before = [*self._local, *self.zones]
+            old = weakref.ref(self._served.snapshot)
+            old_nodes = self._served.snapshot.table.nodes
+            self._adopt(load)
+            self._publish()
+            gc.freeze()  # before the collector may run again
         finally:
             gc.enable()
-        if load is None:
-            return False
-        before = [*self._local, *self.zones]
-        old = weakref.ref(self._served.snapshot)
-        self._adopt(load)
-        self._publish()
-        gc.freeze()
         self._tell(load)
         self._is_first = False
         after = {id(table) for table in (*self._local, *self.zones)}
-        self._retire(old, [table for table in before if id(table) not in after])
+        self._retire(old, [old_nodes, *(table.nodes for table in before if id(table) not in after)])
         return True
 
     def _complete(self, everything: bool) -> _Load | None:
@@ -179,7 +181,8 @@ class Library:
                 return load
             except LoaderError as error:
                 for file in load.loaded.values():
-                    self._free(file.table)
+                    if file.table is not None:
+                        _free(file.table.nodes)
                 if self._is_stopped:
                     return None
                 if not load.reading or not tries_left:
@@ -286,20 +289,18 @@ class Library:
         pickle.dump(job, stdin, pickle.HIGHEST_PROTOCOL)
         stdin.flush()
         while True:
-            unpickler = pickle.Unpickler(stdout)
-            message: Message = unpickler.load()
+            message: Message = pickle.load(stdout)
             if isinstance(message, ZoneHead) and message.table is not None:
-                self._read_nodes(unpickler, message.table)
+                self._read_nodes(stdout, message.table)
             yield message
             if isinstance(message, Done):
                 return
 
-    def _read_nodes(self, unpickler: pickle.Unpickler, table: ZoneTable) -> None:
+    def _read_nodes(self, stdout: BinaryIO, table: ZoneTable) -> None:
         """Unpickling holds the interpreter lock, so it is done in pieces, with rests for queries."""
-        chunk: Chunk
         while True:
             began = time.perf_counter()
-            chunk = unpickler.load()
+            chunk: Chunk = ChunkUnpickler(stdout, table).load()
             if not chunk:
                 return
             table.nodes.update(chunk)
@@ -382,8 +383,8 @@ class Library:
             else:
                 say("the geo databases were taken up")
 
-    def _retire(self, old: weakref.ref[Snapshot], tables: list[ZoneTable]) -> None:
-        """Free the tables that are served no more, when the last query that saw them is answered.
+    def _retire(self, old: weakref.ref[Snapshot], maps: list[dict[bytes, Node]]) -> None:
+        """Free what is served no more, when the last query that saw it is answered.
 
         A table and its nodes refer to each other, and frozen as they are no collector will find them. So they
         are taken apart here, a few at a time.
@@ -393,17 +394,16 @@ class Library:
             if time.monotonic() > until or self._is_stopped:
                 return  # somebody keeps it: better to lose the memory than to pull it away under a query
             time.sleep(RETIRE_STEP_SECONDS)
-        for table in tables:
-            self._free(table)
+        for nodes in maps:
+            _free(nodes)
 
-    def _free(self, table: ZoneTable | None) -> None:
-        if table is None:
-            return
-        nodes = table.nodes
-        while nodes:
-            for _ in range(min(NODES_PER_SLICE, len(nodes))):
-                nodes.popitem()
-            time.sleep(0)  # lets others have the interpreter
+
+def _free(nodes: dict[bytes, Node]) -> None:
+    """Empty a map of nodes in small steps, between which others get the interpreter."""
+    while nodes:
+        for _ in range(min(NODES_PER_SLICE, len(nodes))):
+            nodes.popitem()
+        time.sleep(0)
 
 
 def _instead(file: ZoneFile) -> str:

@@ -26,6 +26,7 @@ from geodns.problems import Problem
 from geodns.server.files import Fingerprint, fingerprint_of
 from geodns.server.messages import (
     Chunk,
+    ChunkPickler,
     Databases,
     Done,
     Files,
@@ -125,17 +126,15 @@ class _Loader:
         pickle.dump(message, self._out, pickle.HIGHEST_PROTOCOL)
 
     def _say_zone(self, head: ZoneHead) -> None:
-        """Say a zone in pieces: one pickler, so that each piece may refer to what came before it."""
-        pickler = pickle.Pickler(self._out, pickle.HIGHEST_PROTOCOL)
         if head.table is None:
-            pickler.dump(head)
+            self._say(head)
             return
         self._wanted.update(head.table.rules)
         nodes = head.table.nodes
         head.table.nodes = {}
-        pickler.dump(head)
+        self._say(head)
         for chunk in _chunks(nodes):
-            pickler.dump(chunk)
+            ChunkPickler(self._out, head.table).dump(chunk)
 
 
 def _serial(fingerprint: Fingerprint, known: Known | None) -> int:

@@ -1,11 +1,13 @@
 """What the serving process and its loader say to each other, pickled: one Job in, then Messages out.
 
-    Files, (Reading, ZoneHead + chunks of nodes) ..., Databases, PartitionMade ..., Done
+    Files, (Reading, ZoneHead + Chunks) ..., Databases, PartitionMade ..., Done
 
 Both ends are this program, of one version, so that pickle is safe here and needs no schema.
 """
 
+import pickle
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from geodns.geo.partition import Partition, Rules
 from geodns.problems import Problem
@@ -97,3 +99,30 @@ class Done:
 
 
 Message = Files | Reading | ZoneHead | Databases | PartitionMade | Done
+
+
+class ChunkPickler(pickle.Pickler):
+    """Writes one Chunk of `table`.
+
+    A pickler for every chunk: one for all would remember every object, and its other side would have to
+    forget them all at once. So the table, to which every node refers, goes by a name; what else is shared is
+    told again.
+    """
+
+    def __init__(self, out: BinaryIO, table: ZoneTable) -> None:
+        super().__init__(out, pickle.HIGHEST_PROTOCOL)
+        self._table = table
+
+    def persistent_id(self, obj: object) -> str | None:
+        return "table" if obj is self._table else None
+
+
+class ChunkUnpickler(pickle.Unpickler):
+    """Reads one Chunk, whose nodes will belong to `table`."""
+
+    def __init__(self, source: BinaryIO, table: ZoneTable) -> None:
+        super().__init__(source)
+        self._table = table
+
+    def persistent_load(self, pid: object) -> ZoneTable:
+        return self._table
