@@ -235,23 +235,21 @@ def measure_loading(servers: list[Server], options: argparse.Namespace, folder: 
     data = folder / "large"
     zone.build(data, LOAD_RECORDS, options.geo_db)
     results = []
-    with cores() as (server_core, _):
-        for index, server in enumerate(
-            server for server in servers if server.is_checked and not server.missing
-        ):
-            result = Loaded(server)
-            results.append(result)
-            for number in range(options.load_rounds):
-                job = Job(folder / f"large{index}.{number}", free_port(), data, options.geo_db)
-                running = server.start(job, None if options.load_free else server_core)
-                try:
-                    trouble = load_once(running, result)
-                finally:
-                    running.stop()
-                if trouble:
-                    result.trouble = trouble
-                    break
-            say(f"load {server.name}: {result.trouble or (result.seconds, result.megabytes, result.peak)}")
+    able = [server for server in servers if server.is_checked and not server.missing]
+    for index, server in enumerate(able):
+        result = Loaded(server)
+        results.append(result)
+        for number in range(options.load_rounds):
+            job = Job(folder / f"large{index}.{number}", free_port(), data, options.geo_db)
+            running = server.start(job, None)  # on all cores, as it would start elsewhere
+            try:
+                trouble = load_once(running, result)
+            finally:
+                running.stop()
+            if trouble:
+                result.trouble = trouble
+                break
+        say(f"load {server.name}: {result.trouble or (result.seconds, result.megabytes, result.peak)}")
     return results
 
 
@@ -433,7 +431,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--load-rounds", type=int, default=LOAD_ROUNDS, help="0: do not measure loading")
     parser.add_argument("--load-only", action="store_true")
-    parser.add_argument("--load-free", action="store_true", help="let servers use all cores while they load")
     parser.add_argument("--geo-db", type=Path, default=HERE.parent / "geo-db" / "city-lite.mmdb")
     parser.add_argument("--print", action="store_true", help="print the report and leave RESULTS.md alone")
     return parser.parse_args()

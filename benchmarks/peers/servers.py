@@ -335,6 +335,6 @@ SERVERS = (
         ("--version",),
         f"{PDNS}geoip{SO}",
     ),
-    Server("geodns (python)", "geodns", "this repository", ALL, _geodns("python"), ("--version",)),
+    Server("geodns (python)", "geodns", "this repository", ALL, _geodns("python"), ("version",)),
     Server("dnslib, naive", sys.executable, "PyPI: dnslib", ALL, _dnslib, ("-V",)),
 )
