@@ -157,7 +157,7 @@ class _Reader:
             self._report(key.at, shorten(label), str(error), check="bad-name")
             return None
         if label.endswith(".") and not owner.is_under(self._apex):
-            hint = f"names are relative to {self._apex}"
+            hint = "what other zones have, glue too, stands in their own files"
             self._report(
                 key.at, shorten(label), f"the name is not in the zone {self._apex}", hint, "out-of-zone"
             )
@@ -367,6 +367,7 @@ class _Reader:
 
     def _pool(self, where: str, rtype: int, key: Text, form: PoolForm, node: Node) -> Pool:
         values: list[PoolValue] = []
+        seen: set[Rdata] = set()
         weighted = False
         for value in form.values:
             wire = self._value(where, rtype, value.value)
@@ -375,12 +376,13 @@ class _Reader:
             weighted = weighted or value.weight is not None
             weight = WEIGHT_DEFAULT if value.weight is None else value.weight
             mark = self._mark(value.value.at)
-            if any(wire == known.rdata for known in values):
+            if wire in seen:
                 what = f'pool "{shorten(key)}": "{shorten(rdata.to_text(rtype, wire))}" is given twice'
                 hint = "give it a weight of 2" if weighted else "once is enough"
                 self._report(value.value.at, where, what, hint, "value-twice", Severity.WARNING)
                 if not weighted:
                     continue
+            seen.add(wire)
             values.append(PoolValue(wire, weight, Status(value.status), mark))
         policy = Policy.WEIGHTED if weighted else Policy.ALL
         place = form.location

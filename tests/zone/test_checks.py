@@ -132,3 +132,23 @@ def test_check_takes_zones_from_anywhere() -> None:
     checked, problems = check(Zone(apex, "example.com.zone", {apex.key: {6: soa}}))
     assert checked is None
     assert "example.com.zone: the zone example.com. has no NS record" in str(problems[0])
+
+
+def test_more_warnings_than_anybody_reads_are_cut_off() -> None:
+    """And the last line says so; the zone is served."""
+    text = NS + "".join(f"h{number}: {{type: A, value: 10.0.0.1}}\n" for number in range(1500))
+    checked, problems = load_text(text.encode(), Name.parse("example.com."), "z.yaml")
+    assert checked is not None
+    assert 1001 == len(problems)
+    assert "z.yaml: warning: there are more problems than these 1000" == str(problems[0])
+
+
+def test_a_circle_that_a_chain_leads_into_is_told_once() -> None:
+    """Names that lead into it have no problem of their own."""
+    text = NS + "".join(
+        f"{at}: {{type: CNAME, value: {to}.example.com.}}\n" for at, to in ("ab", "bc", "cb", "dc")
+    )
+    _, problems = load_text(text.encode(), Name.parse("example.com."), "z.yaml")
+    assert ["z.yaml:2:11: warning: a CNAME: the aliases lead in a circle: b -> c -> b"] == list(
+        map(str, problems)
+    )

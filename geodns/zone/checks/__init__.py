@@ -72,6 +72,9 @@ def check(zone: Zone, broken: frozenset[bytes] = frozenset()) -> tuple[CheckedZo
     problems: list[Problem] = []
     for row in CHECKS:
         problems += _findings(row, view, PROBLEMS_MAX - len(problems))
+    if len(problems) >= PROBLEMS_MAX:
+        what = f"there are more problems than these {PROBLEMS_MAX}"
+        problems.append(Problem(zone.file, 0, 0, "", what, "", _WARNING, "too-many-problems"))
     fine = not any(problem.is_error for problem in problems)
     return (CheckedZone(zone) if fine else None), problems
 

@@ -21,11 +21,9 @@ from geodns.zone.rdata import (
 )
 
 _BESIDE_CNAME = frozenset((CNAME, RRSIG, NSEC))  # RFC 4034 section 3 and 4
-_AT_CUT = frozenset(
-    (NS, DS, RRSIG, NSEC, DNAME)
-)  # a DNAME there is told of in `dname_and_ns`; RFC 4035 section 2.6 and 3.1.4.1: the parent's data at a cut
+# RFC 4035 section 2.6 and 3.1.4.1: the parent's data at a cut. A DNAME there is told of by `dname_and_ns`.
+_AT_CUT = frozenset((NS, DS, RRSIG, NSEC, DNAME))
 _TARGET_AT = {NS: 0, MX: 2, SRV: 6}  # octets before the name
-CNAMES_FOLLOWED_MAX = 64  # a longer chain is no loop, and no resolver follows it
 
 
 def ns_missing(view: View) -> Iterator[Finding]:
@@ -148,32 +146,26 @@ def alias_and_address(view: View) -> Iterator[Finding]:
 
 
 def alias_loop(view: View) -> Iterator[Finding]:
-    told: set[bytes] = set()
-    for rrset in view.of(CNAME):
-        if rrset.owner.key in told or not rrset.rdatas:
-            continue
-        if way := _loop_from(view, rrset.owner):
-            told.update(name.key for name in way)
+    seen: set[bytes] = set()
+    starts: list[RRset | Alias] = [rrset for rrset in view.of(CNAME) if rrset.rdatas]
+    starts += view.zone.aliases.values()
+    for start in starts:
+        if way := _loop_from(view, start.owner, seen):
             shown = " -> ".join(view.short(name) for name in way)
-            yield Finding(rrset, rrset.mark, f"the aliases lead in a circle: {shown}")
-    for alias in view.zone.aliases.values():
-        if alias.owner.key not in told and (way := _loop_from(view, alias.owner)):
-            told.update(name.key for name in way)
-            shown = " -> ".join(view.short(name) for name in way)
-            yield Finding(alias, alias.mark, f"the aliases lead in a circle: {shown}")
+            yield Finding(start, start.mark, f"the aliases lead in a circle: {shown}")
 
 
-def _loop_from(view: View, start: Name) -> list[Name]:
-    """The way from a name back to itself, or nothing."""
-    way = [start]
-    for _ in range(CNAMES_FOLLOWED_MAX):
-        name = _next(view, way[-1])
-        if name is None:
-            return []
+def _loop_from(view: View, start: Name, seen: set[bytes]) -> list[Name]:
+    """The circle that a chain of aliases ends in, or nothing; a name in `seen` was followed before."""
+    way: list[Name] = []
+    name: Name | None = start
+    while name is not None and name.key not in seen:
+        seen.add(name.key)
         way.append(name)
-        if name == start:
-            return way
-    return []
+        name = _next(view, name)
+    if name is None or name not in way:
+        return []
+    return [*way[way.index(name) :], name]
 
 
 def _next(view: View, name: Name) -> Name | None:
