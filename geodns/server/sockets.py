@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodns.config import Listen
+from geodns.zone.source import shorten
 
 TCP_BACKLOG = (
     1024  # connections that wait for us to accept them; the kernel lowers it to somaxconn (4096 on Linux)
@@ -153,7 +154,7 @@ def _bind_error(listen: Listen, kind: socket.SocketKind, error: OSError) -> Bind
 
 
 def _by_whom(port: int, protocol: str) -> str:
-    """` by named (process 812)`, as far as /proc lets us see it."""
+    """` by process 812 (/usr/sbin/named -u bind)`, as far as /proc lets us see it."""
     try:
         sockets = {f"socket:[{inode}]" for inode in _inodes_at(port, protocol)}
         for folder in Path("/proc").iterdir():
@@ -161,8 +162,8 @@ def _by_whom(port: int, protocol: str) -> str:
                 with contextlib.suppress(OSError):
                     for descriptor in os.scandir(folder / "fd"):
                         if os.readlink(descriptor.path) in sockets:
-                            name = (folder / "comm").read_text("utf-8", "replace").strip()
-                            return f" by {name} (process {folder.name})"
+                            words = (folder / "cmdline").read_text("utf-8", "replace").split("\0")
+                            return f" by process {folder.name} ({shorten(' '.join(words).strip())})"
     except (OSError, ValueError, IndexError):
         pass
     return ""

@@ -1,0 +1,55 @@
+# make serve    two servers, ns1 and ns2, from zones/ and geo-db/
+# make test     all tests
+# make lint     ruff and mypy
+# make bench    beside the nameservers that are installed; writes benchmarks/RESULTS.md
+# make fuzz     longer, with atheris, guided by coverage (FUZZ_SECONDS, 300 for each target)
+
+# A Python that geodns runs on: the first of these that is 3.11 to 3.13.
+PYTHONS = python3 python3.13 python3.12 python3.11
+FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in $(PYTHONS); do $$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
+
+VENV = .venv
+RUN = $(VENV)/bin/python
+FUZZ_SECONDS ?= 300
+
+.PHONY: serve test lint bench fuzz clean
+
+serve: $(VENV)/installed
+	@$(RUN) scripts/serve_two.py
+
+test: $(VENV)/installed-dev
+	$(RUN) -m pytest $(PYTEST)
+
+lint: $(VENV)/installed-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: $(VENV)/installed-dev
+	$(RUN) benchmarks/run.py $(BENCH)
+
+fuzz: $(VENV)/installed-fuzz
+	$(RUN) -m tests.fuzz.packets -max_total_time=$(FUZZ_SECONDS)
+	$(RUN) -m tests.fuzz.zones -max_total_time=$(FUZZ_SECONDS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The environment is made anew when pyproject.toml changes, and only then.
+$(VENV)/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "geodns needs Python 3.11, 3.12 or 3.13 (make PYTHON=/where/it/is)" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON): once, a minute at most"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "installing what the tests need"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/installed-fuzz: $(VENV)/installed-dev
+	@$(RUN) -m pip install --quiet --disable-pip-version-check atheris
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m geodns` is `geodns`."""
+
+from geodns.cli import main
+
+main(prog_name="geodns")
