@@ -132,7 +132,7 @@ def _follow(
     start = HEADER_OCTETS + len(query.question)
     data = b""
     scope = flags = 0
-    seen = {query.key}
+    used: list[Dname] = []
     for _ in range(DNAME_CHAIN_MAX):
         plan: Plan | None = found.plan if isinstance(found, Dname) else found
         while plan is not None:
@@ -159,12 +159,12 @@ def _follow(
         bodies.append(Body(cname, 1, 0, 0, 0))
         data += cname
         key = name.lower()
-        if query.qtype in (TYPE_CNAME, TYPE_ANY) or key in seen or not key_is_under(key, found.apex):
+        if query.qtype in (TYPE_CNAME, TYPE_ANY) or not key_is_under(key, found.apex):
             break
-        seen.add(key)
+        used.append(found)
         following = find(snapshot.table, key, query.qtype)
-        if following is None:
-            break
+        if following is None or any(following is dname for dname in used):
+            break  # the resolver has this DNAME now, and sees the circle as well as we do
         found = following
     return flags, data, scope
 

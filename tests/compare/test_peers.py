@@ -1,63 +1,32 @@
 """The same zones and questions to Knot DNS and NSD: every difference is known, and has its reason."""
 
-import shutil
+import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
-import dns.exception
 import dns.flags
 import dns.message
-import dns.query
 import dns.rcode
 import pytest
 
 from geodns.engine.answer import answer
+from geodns.engine.snapshot import Snapshot
 from geodns.name import Name
-from geodns.zone import load_text
-from geodns.zone.model import Zone
-from geodns.zone.rfc1035 import write
+from geodns.table.compile import compile_zone, link
+from geodns.zone import check, load_text
+from geodns.zone.model import CheckedZone, Zone
+from geodns.zone.rfc1035 import read_text
 from tests import goldens
-from tests.conftest import NOW, SERIAL, make_snapshot
+from tests.compare.peers import PROGRAMS, running
+from tests.conftest import NOW, SERIAL
 
 FILES = ["names.md", "wildcards.md", "delegations.md", "aliases.md", "root.md", "edns.md"]
 ALIAS = "  - {type: ALIAS, ttl: 30, value: host.example.com.}\n"  # the peers have none
 TYPES = ["A", "AAAA", "NS", "SOA", "MX", "TXT", "CNAME", "DNAME", "DS", "SRV", "HTTPS", "PTR"]
-START_SECONDS = 20  # of a peer, at the most
 ANSWER_SECONDS = 5
-
-KNOT = """
-server:
-  rundir: "{folder}"
-  listen: 127.0.0.1@{port}
-database:
-  storage: "{folder}"
-template:
-  - id: default
-    storage: "{folder}"
-    zonefile-load: whole
-    journal-content: none
-zone:
-{zones}
-"""
-NSD = """
-server:
-  ip-address: 127.0.0.1@{port}
-  username: ""
-  zonesdir: "{folder}"
-  pidfile: "{folder}/pid"
-  xfrdfile: "{folder}/xfrd"
-  xfrdir: "{folder}"
-  zonelistfile: "{folder}/list"
-  minimal-responses: yes
-  rrl-ratelimit: 0
-  server-count: 1
-remote-control:
-  control-enable: no
-{zones}
-"""
 
 
 @dataclass(frozen=True)
@@ -86,19 +55,14 @@ class Said:
         return " TC" in self.flags
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def zones_of(file: str) -> dict[str, str]:
-    zones = goldens.read(goldens.ANSWERS / file).zones
-    return {name: text.replace(ALIAS, "") for name, text in zones.items()}
-
-
-def zone_file(name: str) -> str:
-    return (name.strip(".") or "root") + ".zone"
+def zones_of(file: str) -> dict[str, CheckedZone]:
+    """The zones of a golden, without what the peers do not have."""
+    zones = {}
+    for name, text in goldens.read(goldens.ANSWERS / file).zones.items():
+        checked, _ = load_text(text.replace(ALIAS, "").encode(), Name.parse(name), name, SERIAL)
+        assert checked is not None
+        zones[name] = checked
+    return zones
 
 
 def questions(zone: Zone) -> Iterator[str]:
@@ -115,59 +79,66 @@ def questions(zone: Zone) -> Iterator[str]:
     yield from sorted(names)
 
 
-@pytest.fixture(params=[("knotd", KNOT), ("nsd", NSD)], ids=["knot", "nsd"])
-def peer(request: pytest.FixtureRequest) -> tuple[str, str]:
-    program, config = request.param
-    if shutil.which(program) is None and not Path("/usr/sbin", program).exists():
-        pytest.skip(f"{program} is not installed (apt-get install knot nsd)")
-    return program, config
-
-
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("file", FILES)
-def test_every_question_is_answered_as_the_peers_do(peer: tuple[str, str], file: str, tmp_path: Path) -> None:
+def test_every_question_is_answered_as_the_peers_do(program: str, file: str, tmp_path: Path) -> None:
     """All names of the goldens' zones with twelve types, with and without EDNS: the same as Knot and NSD."""
-    program, config = peer
-    texts = zones_of(file)
-    zones = {}
-    for name, text in texts.items():
-        checked, _ = load_text(text.encode(), Name.parse(name), name, SERIAL)
-        assert checked is not None
-        zones[name] = checked.zone
-        (tmp_path / zone_file(name)).write_text("\n".join(write(checked.zone)) + "\n")
-    port = free_port()
-    if program == "knotd":
-        listed = "".join(f'  - domain: "{name}"\n    file: {zone_file(name)}\n' for name in zones)
-    else:
-        listed = "".join(f'zone:\n  name: "{name}"\n  zonefile: {zone_file(name)}\n' for name in zones)
-    conf = tmp_path / "conf"
-    conf.write_text(config.format(folder=tmp_path, port=port, zones=listed))
-    log = tmp_path / "log"
-    arguments = [program, "-c", str(conf)] + (["-d"] if program == "nsd" else [])
-    with log.open("w") as output, subprocess.Popen(arguments, stdout=output, stderr=output) as process:
-        try:
-            wait_for(port, list(zones), log)
-            compare(program, port, texts, zones)
-        finally:
-            process.terminate()
+    compare(program, zones_of(file), tmp_path)
 
 
-def wait_for(port: int, zones: list[str], log: Path) -> None:
-    for name in zones:
-        question = dns.message.make_query(name, "SOA")
-        for _ in range(START_SECONDS * 10):
-            try:
-                if dns.query.udp(question, "127.0.0.1", timeout=0.1, port=port, ignore_errors=True).answer:
-                    break
-            except (dns.exception.Timeout, OSError):
-                continue
-        else:
-            pytest.fail(f"the peer does not serve {name}: {log.read_text()[-2000:]}")
+RANDOM_SEED = int(os.environ.get("RANDOM_SEED", "20261122"))
+RANDOM_ZONES = int(os.environ.get("RANDOM_ZONES", "12"))  # 150 of another seed found nothing more, and take minutes
+LABELS = ["a", "b", "c", "*", "d.a", "a.b", "*.b", "b.*", "c.d.a", "e.c", "*.e.c", "sub", "ns.sub", "x.sub"]
 
 
-def compare(program: str, port: int, texts: dict[str, str], zones: dict[str, Zone]) -> None:
-    snapshot = make_snapshot(texts)
+def random_zone(random: Random, number: int) -> CheckedZone | None:
+    """A zone of a few names that get in each other's way; None when `check` finds an error in it."""
+    apex = f"z{number}.test."
+
+    def name() -> str:
+        return f"{random.choice(LABELS)}.{apex}"
+
+    lines = [
+        f"{apex} 300 SOA ns.{apex} h.{apex} 1 2 3 4 60",
+        f"{apex} 300 NS a.{apex}",
+        f"a.{apex} 300 A 192.0.2.1",
+    ]
+    for _ in range(random.randint(2, 12)):
+        kind = random.choice(["A", "A", "AAAA", "TXT", "MX", "CNAME", "CNAME", "DNAME", "NS", "SRV"])
+        data = {
+            "A": f"192.0.2.{random.randint(1, 5)}",
+            "AAAA": f"2001:db8::{random.randint(1, 5)}",
+            "TXT": '"text"',
+            "MX": f"10 {name()}",
+            "SRV": f"0 0 1 {name()}",
+        }.get(kind, name())
+        owner = name()
+        if kind in ("NS", "DNAME") and owner.startswith("*"):
+            continue  # RFC 4592 sections 4.2 and 4.4 leave open what that means, and the peers differ
+        lines.append(f"{owner} 300 {kind} {data}")
+    zone = read_text("\n".join(lines) + "\n", "random", Name.parse(apex)).zone
+    return None if zone is None else check(zone)[0]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_random_zones_are_answered_as_the_peers_do(program: str, tmp_path: Path) -> None:
+    """Wildcards, cuts, aliases and DNAMEs thrown together: the same as Knot and NSD, whatever comes of it."""
+    random = Random(RANDOM_SEED)
+    zones: dict[str, CheckedZone] = {}
+    number = 0
+    while len(zones) < RANDOM_ZONES:
+        number += 1
+        zone = random_zone(random, number)
+        if zone is not None:
+            zones[str(zone.zone.apex)] = zone
+    compare(program, zones, tmp_path)
+
+
+def compare(program: str, checked: dict[str, CheckedZone], folder: Path) -> None:
+    zones = {name: zone.zone for name, zone in checked.items()}
+    snapshot = Snapshot(link(compile_zone(zone) for zone in checked.values()))
     asked = 0
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    with running(program, zones, folder) as port, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(ANSWER_SECONDS)
         client.connect(("127.0.0.1", port))
         for name in sorted({name for zone in zones.values() for name in questions(zone)}):
@@ -176,14 +147,20 @@ def compare(program: str, port: int, texts: dict[str, str], zones: dict[str, Zon
                     packet = dns.message.make_query(name, rtype, use_edns=edns).to_wire()
                     client.send(packet)
                     theirs = Said.of(client.recv(65535))
-                    ours_wire = answer(packet, "127.0.0.1", snapshot, 0, NOW)
-                    assert ours_wire is not None
-                    check(program, f"{name} {rtype} edns={edns}", Said.of(ours_wire), theirs)
+                    ours = answer(packet, "127.0.0.1", snapshot, 0, NOW)
+                    assert ours is not None
+                    same_or_known(program, f"{name} {rtype} edns={edns}", Said.of(ours), theirs)
                     asked += 1
     assert asked > 100
 
 
-def check(program: str, question: str, ours: Said, theirs: Said) -> None:
+def is_inward(record: str) -> bool:
+    """True for a DNAME whose target is below its owner."""
+    owner, _, rtype, target = record.split(maxsplit=3)
+    return rtype == "39" and target.endswith("." + owner)
+
+
+def same_or_known(program: str, question: str, ours: Said, theirs: Said) -> None:
     """Equal, or different in one of the ways that are known."""
     if ours.is_truncated:
         # RFC 9471 (2023): a referral without room for the child's own glue says TC. NSD of 2022 does not
@@ -191,6 +168,8 @@ def check(program: str, question: str, ours: Said, theirs: Said) -> None:
         assert theirs.rcode == ours.rcode, question
         assert theirs.is_truncated or program == "nsd", question
         return
+    if program == "knotd" and ours.answer < theirs.answer and any(map(is_inward, ours.answer)):
+        return  # a DNAME to below itself: Knot goes round several times, NSD and we once
     assert (theirs.rcode, theirs.flags) == (ours.rcode, ours.flags), question
     assert theirs.answer == ours.answer, question
     assert theirs.authority == ours.authority, question
