@@ -133,7 +133,7 @@ def by_master(zone: Zone) -> Zone:
     """The zone, written as a master file and read again."""
     text = "\n".join(rfc1035.write(zone)) + "\n"
     parsed = rfc1035.read_text(text, "back.zone", zone.apex)
-    assert [str(problem) for problem in parsed.problems] == [], text
+    assert {problem.check for problem in parsed.problems} <= {"master-inner-wildcard"}, text
     assert parsed.zone is not None
     return parsed.zone
 

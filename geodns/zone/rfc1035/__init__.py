@@ -45,6 +45,7 @@ CHECKS = {
     "master-type": "the type is known, and may stand in a zone",
     "master-rdata": "record data is as its type wants it",
     "master-duplicate": "a record is given once: RFC 2181 section 5",
+    "master-inner-wildcard": "a wildcard is the first label of a name: RFC 4592 section 2.1.1",
     "master-out-of-zone": "every owner is in the zone",
     "master-soa": "the zone has a SOA at its apex",
 }

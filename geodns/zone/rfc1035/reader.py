@@ -513,6 +513,7 @@ class _Reader:
         rrsets: dict[bytes, dict[int, RRset]] = {}
         for (_, rtype), records in self.records.items():
             if self.is_in(apex, records.owner, rtype, records.mark):
+                self.check_wildcard(records, rtype)
                 rrset = self.rrset(rtype, records)
                 rrsets.setdefault(records.owner.key, {})[rtype] = rrset
         aliases = {
@@ -541,6 +542,15 @@ class _Reader:
             self.warn(mark, self.where(owner, type_text), "master-out-of-zone", what, hint)
             return False
         return True
+
+    def check_wildcard(self, records: _Records, rtype: int) -> None:
+        """Warn, as named does, of "*" inside a name: RFC 4592 section 2.1.1 gives it no meaning there."""
+        owner = records.owner
+        if b"\1*" in owner.wire[1:] and b"*" in owner.labels()[1:]:
+            where = self.where(owner, rdata.type_name(rtype))
+            what = "the * in the middle of the name stands for nothing but itself"
+            hint = "only a first label * is a wildcard"
+            self.warn(records.mark, where, "master-inner-wildcard", what, hint)
 
     def rrset(self, rtype: int, records: _Records) -> RRset:
         ttl = min(records.ttls)
