@@ -1,5 +1,7 @@
 """Zones -> YAML -> zones -> master files -> zones: what comes back is what went in."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import dns.rdata
@@ -218,6 +220,41 @@ def test_a_zone_survives_yaml_and_master_file(zone: Zone) -> None:
     there = by_yaml(zone)
     assert said(zone) == said(there)
     assert said(zone) == said(by_master(there))
+
+
+@pytest.mark.skipif(not shutil.which("named-compilezone"), reason="BIND is not installed")
+@given(zones())
+@settings(max_examples=20, deadline=None)
+def test_named_agrees_with_what_we_write_and_read(zone: Zone) -> None:
+    """named reads any zone that we write to the same records, and we read what named then writes."""
+    zone = _as_named_takes_it(zone)
+    text = "\n".join(rfc1035.write(zone)) + "\n"
+    command = ["named-compilezone", "-q", "-i", "none", "-k", "ignore", "-n", "ignore", "-m", "ignore"]
+    command += ["-s", "relative", "-o", "-", "--", str(zone.apex), "/dev/stdin"]
+    done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr.decode() + text
+    back = rfc1035.read_text(done.stdout, "named", zone.apex).zone
+    assert back is not None
+    assert _sorted(back) == _sorted(zone)
+
+
+def _as_named_takes_it(zone: Zone) -> Zone:
+    """The zone below "example.com." with an NS, without what named refuses, and with types that it knows."""
+    apex = Name.parse("example.com.")
+    good = {rdata.A, rdata.AAAA, rdata.PTR, rdata.MX, rdata.TXT, rdata.SRV}
+    soa = zone.rrsets[zone.apex.key][rdata.SOA]
+    records = [(apex, rdata.NS, 300, [Name.parse("ns.example.net.").wire])]
+    for rrsets in zone.rrsets.values():
+        for rrset in rrsets.values():
+            own = rrset.owner.wire[: len(rrset.owner.wire) - len(zone.apex.wire)]
+            if (rrset.type in good or rrset.type > 65279) and len(own) + len(apex.wire) <= 255:
+                records.append((Name(own + apex.wire), rrset.type, rrset.ttl, list(rrset.rdatas)))
+    return zone_of(apex, records, (soa.rdatas[0], soa.ttl))
+
+
+def _sorted(zone: Zone) -> dict[tuple[bytes, int], tuple[int, list[bytes]]]:
+    """What a zone says; the order of records and the case of owners are named's own."""
+    return {key: (ttl, sorted(wires)) for key, (_, ttl, wires) in said(zone).items()}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
