@@ -3,8 +3,8 @@
     .mmdb file --tree--> left and right records --level by level--> leaves --distinct records--> Layer
             \\--maxminddb, one address--> Found(place, prefix length, names), for explain
 
-The format: https://maxmind.github.io/MaxMind-DB/ (version 2.0). maxminddb decodes the records; the tree, of
-which a database has millions of nodes, is walked with numpy, all nodes of one depth at once.
+The format: https://maxmind.github.io/MaxMind-DB/ (version 2.0). Of the tree a database has millions of nodes:
+it is walked with numpy, all nodes of one depth at once. `data` says why maxminddb decodes no records here.
 """
 
 import os
@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodns.geo.address import EMBEDDINGS, Address, Prefix
+from geodns.geo.data import Data
 from geodns.geo.place import NOWHERE, Place
-from geodns.geo.records import names_of, place_of
-from geodns.geo.runs import KEY_TYPE, Runs, everywhere, merge_equal, texts_of
+from geodns.geo.records import KEYS, names_of, place_of
+from geodns.geo.runs import KEY_TYPE, Runs, everywhere, merge_equal
 
 FILE_OCTETS_MAX = 4 << 30  # the largest commercial databases have 1 to 2 GB
 RUNS_MAX = (
@@ -38,6 +39,7 @@ T = TypeVar("T")
 
 _LOW = (1 << 64) - 1
 _V4_HOME = Prefix(6, 0, 96)  # where IPv4 hangs in a tree for both families
+_METADATA_MARKER = b"\xab\xcd\xefMaxMind.com"
 _SEPARATOR_OCTETS = 16  # of zeros, between tree and data
 
 _READER_ERRORS = (
@@ -109,10 +111,14 @@ class Database:
         mode, octets = self._identity[:2]
         if not stat.S_ISREG(mode):  # a pipe would be waited for
             raise DatabaseError(self.path, "is not a file")
+        if not octets:
+            raise DatabaseError(self.path, "is empty")
         if octets > FILE_OCTETS_MAX:
             raise DatabaseError(self.path, f"is larger than {FILE_OCTETS_MAX >> 30} GB")
         self._octets = octets
-        self._reader = self._guard(lambda: maxminddb.open_database(self.path))
+        # MODE_FILE: the Python reader, which a damaged file cannot crash, nor, unlike a mapping, one that is
+        # cut short while it is open.
+        self._reader = self._guard(lambda: maxminddb.open_database(self.path, maxminddb.MODE_FILE))
         self.metadata = self._guard(self._metadata)
 
     def close(self) -> None:
@@ -176,52 +182,56 @@ class Database:
         return node_count * record_size // 4 + _SEPARATOR_OCTETS
 
     def _layer(self) -> Layer:
-        tree = self._tree()
+        tree, data = self._contents()
         index: dict[int, int] = {}
         places = {NOWHERE: 0}
-        four = self._runs(4, tree.v4(), index, places)
-        six = self._runs(6, tree.v6(), index, places) if tree.bits == 128 else everywhere(6, 0)
+        four = self._runs(4, tree.v4(), data, index, places)
+        six = self._runs(6, tree.v6(), data, index, places) if tree.bits == 128 else everywhere(6, 0)
         return Layer(four, six, tuple(places))
 
-    def _tree(self) -> "_Tree":
+    def _contents(self) -> "tuple[_Tree, Data]":
         meta = self.metadata
-        octets = self._tree_octets(meta.node_count, meta.record_size)
         with open(self.path, "rb") as file:
             if _identity(os.fstat(file.fileno())) != self._identity:
                 raise DatabaseError(self.path, "was replaced while it was read")
-            raw = np.frombuffer(file.read(octets), dtype=np.uint8)
-        if len(raw) != octets:
-            raise DatabaseError(self.path, "is incomplete")
-        left, right = _split(raw[:-_SEPARATOR_OCTETS], meta.record_size)
-        return _Tree(self.path, left, right, meta.node_count, 128 if meta.ip_version == 6 else 32)
+            octets = file.read()
+        tree_octets = self._tree_octets(meta.node_count, meta.record_size)
+        data_end = octets.rfind(_METADATA_MARKER)
+        if data_end < tree_octets:
+            raise DatabaseError(self.path, f"is too short for its {meta.node_count} nodes: is it complete?")
+        nodes = np.frombuffer(octets, dtype=np.uint8, count=tree_octets - _SEPARATOR_OCTETS)
+        left, right = _split(nodes, meta.record_size)
+        bits = 128 if meta.ip_version == 6 else 32
+        return _Tree(self.path, left, right, meta.node_count, bits), Data(octets[tree_octets:data_end], KEYS)
 
-    def _runs(self, family: int, leaves: "_Leaves", index: dict[int, int], places: dict[Place, int]) -> Runs:
+    def _runs(
+        self, family: int, leaves: "_Leaves", data: Data, index: dict[int, int], places: dict[Place, int]
+    ) -> Runs:
         """The leaves with the index of their Place; `index` (by offset) and `places` grow."""
         with_data = np.flatnonzero(leaves.records != self.metadata.node_count)
         # "$data_section_offset = $record_value - $node_count - 16"
         skipped = self.metadata.node_count + _SEPARATOR_OCTETS
         offsets = leaves.records[with_data].astype(np.int64) - skipped
-        data_octets = self._octets - self._tree_octets(self.metadata.node_count, self.metadata.record_size)
-        if len(offsets) and (offsets.min() < 0 or offsets.max() >= data_octets):
-            raise DatabaseError(self.path, "is damaged: its tree points outside the data")
-        is_used = np.zeros(data_octets, dtype=bool)
+        if len(offsets) and (offsets.min() < 0 or offsets.max() >= len(data)):
+            raise DatabaseError(
+                self.path, "is damaged: its tree points outside the data, or it is incomplete"
+            )
+        is_used = np.zeros(len(data), dtype=bool)
         is_used[offsets] = True
         distinct = np.flatnonzero(is_used)
         if len(distinct) > RECORDS_MAX:
             raise DatabaseError(self.path, f"has more than {RECORDS_MAX:,} distinct records")
-        which = np.searchsorted(distinct, offsets)
-        samples = np.empty(len(distinct), dtype=np.int64)  # for each record a run that has it
-        samples[which] = with_data
-        for offset, address in zip(distinct.tolist(), texts_of(family, leaves.keys[samples]), strict=True):
+        for offset in distinct.tolist():
             if offset not in index:
-                index[offset] = places.setdefault(self._place(address), len(places))
+                index[offset] = places.setdefault(_place(data.at(offset)), len(places))
         values = np.zeros(len(leaves.records), dtype=np.int32)
-        values[with_data] = np.array([index[offset] for offset in distinct.tolist()], dtype=np.int32)[which]
+        in_order = np.array([index[offset] for offset in distinct.tolist()], dtype=np.int32)
+        values[with_data] = in_order[np.searchsorted(distinct, offsets)]
         return merge_equal(Runs(leaves.keys, values))
 
-    def _place(self, address: str) -> Place:
-        record = self._reader.get(address)
-        return place_of(record) if isinstance(record, dict) else NOWHERE
+
+def _place(record: object) -> Place:
+    return place_of(record) if isinstance(record, dict) else NOWHERE
 
 
 class _Leaves(NamedTuple):

@@ -68,7 +68,7 @@ def parse(written: Mapping[str, str]) -> tuple[Overrides, list[tuple[str, str]]]
                 (text, f"{text} never matches: its addresses count as the IPv4 addresses in them")
             )
         elif problem:
-            problems.append((text, f'{problem}; the word "{DATABASE}" is possible as well'))
+            problems.append((text, f'{problem}; or say "{DATABASE}"'))
         elif prefix in found:
             problems.append((text, f"{text} stands here twice"))
         elif len(found) >= OVERRIDES_MAX:

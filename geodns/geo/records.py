@@ -22,6 +22,33 @@ _COUNTRY = re.compile(r"[A-Z]{2}")
 _SUBDIVISION = re.compile(r"[A-Z0-9]{1,3}")
 _SYSTEM_KEYS = {"autonomous_system_number", "autonomous_system_organization"}
 
+KEYS = frozenset(
+    [
+        "continent",
+        "country",
+        "code",
+        "iso_code",
+        "subdivisions",
+        "location",
+        "latitude",
+        "longitude",
+        "traits",
+        "autonomous_system_number",
+        "autonomous_system_organization",
+        "country_code",
+        "continent_code",
+        "region",
+        "region_code",
+        "lat",
+        "lng",
+        "loc",
+        "asn",
+        "as_name",
+        "name",
+    ]
+)
+"""The map keys that `place_of` looks at, in any depth."""
+
 Record = Mapping[str, Any]
 
 

@@ -9,7 +9,6 @@ other type.
 
 from array import array
 from collections.abc import Iterable
-from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,15 +34,6 @@ def keys_of(family: int, starts: list[int]) -> NDArray[Any]:
     if family == 4:
         return np.array(starts, dtype=np.uint32)
     return np.frombuffer(b"".join(start.to_bytes(16) for start in starts), dtype="S16")
-
-
-def texts_of(family: int, keys: NDArray[Any]) -> list[str]:
-    """The addresses in text form."""
-    if family == 4:
-        packed = keys.astype(">u4").tobytes()
-        return [inet_ntop(AF_INET, packed[at : at + 4]) for at in range(0, len(packed), 4)]
-    packed = np.ascontiguousarray(keys).tobytes()
-    return [inet_ntop(AF_INET6, packed[at : at + 16]) for at in range(0, len(packed), 16)]
 
 
 def everywhere(family: int, value: int) -> Runs:

@@ -1,0 +1,1 @@
+"""The geo room: addresses, databases, overrides, partitions, geo codes."""

@@ -1,0 +1,353 @@
+"""A partition says of every address what the rules say, and its scopes are exact."""
+
+import json
+import pickle
+from collections.abc import Iterator
+from ipaddress import ip_network
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geodns.geo import overrides as overrides_
+from geodns.geo.address import EMBEDDINGS, NOT_PUBLIC, WIDTH, Address, Prefix, embedding, parse, parse_prefix
+from geodns.geo.database import Database
+from geodns.geo.locator import Locator
+from geodns.geo.overrides import DATABASE, Override, Overrides
+from geodns.geo.partition import (
+    EMBEDDED,
+    OUTCOME_DEFAULT,
+    OUTCOME_NOT_PUBLIC,
+    Located,
+    Partition,
+    Rule,
+    Rules,
+    build,
+)
+from geodns.geo.reason import match
+
+DATA = Path(__file__).parent / "data"
+DATABASE_FILE = Database(DATA / "test-small.mmdb")
+LAYER = DATABASE_FILE.layer()
+NETWORKS = [
+    parse_prefix(network["network"])
+    for network in json.loads((DATA / "test-small.json").read_text())["networks"]
+]
+CODES = sorted({code for place in LAYER.places for code in place.codes()})
+ASNS = sorted({place.asn for place in LAYER.places if place.asn})
+PLACES_SEEN = sorted({"EU-DE", "NA-US-CA", "AS", *CODES[:5]})
+ASKER = "203.0.113.1"  # in Tokyo, JP, AS64701
+
+
+def locator(overrides: dict[str, str] | None = None) -> Locator:
+    """The test database, loaded once, with these overrides."""
+    parsed, problems = overrides_.parse(overrides or {})
+    assert problems == []
+    return Locator([DATABASE_FILE], parsed, [LAYER])
+
+
+def subnets(*texts: str) -> tuple[tuple[int, int, int], ...]:
+    return tuple(tuple(parse_prefix(text)) for text in texts)
+
+
+def outcome_of(partition: Partition, text: str, asker: str = ASKER) -> Located:
+    """What a client subnet with all bits of `text` gets."""
+    return partition.locate(*parse(text), asker)
+
+
+# ---------------------------------------------------------------------------------- the order of rules
+
+
+@pytest.mark.parametrize(
+    ("rules", "address", "expected"),
+    [
+        (
+            (Rule(0, subnets=subnets("203.0.112.0/23")), Rule(1, subnets=subnets("203.0.113.0/28"))),
+            "203.0.113.1",
+            1,
+        ),
+        (
+            (Rule(0, subnets=subnets("203.0.113.0/28")), Rule(1, subnets=subnets("203.0.113.0/28"))),
+            "203.0.113.1",
+            0,
+        ),
+        ((Rule(0, geos=("AS-JP-13",)), Rule(1, subnets=subnets("203.0.113.0/24"))), "203.0.113.1", 1),
+        ((Rule(0, asns=(64701,)), Rule(1, subnets=subnets("0.0.0.0/0"))), "203.0.113.1", 1),
+        ((Rule(0, geos=("AS-JP-13",)), Rule(1, asns=(64701,))), "203.0.113.1", 1),
+        ((Rule(0, asns=(64701,)), Rule(1, asns=(64701,))), "203.0.113.1", 0),
+        ((Rule(0, geos=("AS",)), Rule(1, geos=("AS-JP",)), Rule(2, geos=("AS-JP-13",))), "203.0.113.1", 2),
+        ((Rule(0, geos=("AS",)), Rule(1, geos=("AS-JP",)), Rule(2)), "203.0.113.1", 1),
+        ((Rule(0, geos=("AS", "EU")), Rule(1, geos=("AS",))), "203.0.113.1", 0),
+        ((Rule(0, geos=("EU",)), Rule(1)), "203.0.113.1", 1),
+        ((Rule(0, geos=("EU",)),), "203.0.113.1", OUTCOME_DEFAULT),
+        ((Rule(0, geos=("EU-ES-MD",)),), "2001:db8:e00::1", 0),
+        ((Rule(0, geos=("EU-ES-MD",)), Rule(1, geos=("EU-ES-M",))), "2001:db8:e00::1", 1),
+        ((Rule(0, subnets=subnets("10.0.0.0/8")),), "10.1.2.3", 0),
+        ((Rule(0, subnets=subnets("::ffff:192.0.2.0/120")),), "192.0.2.9", 0),
+        ((Rule(0, subnets=subnets("203.0.113.0/24")),), "2002:cb00:7101::1", 0),
+        ((Rule(0, subnets=subnets("2002:cb00:7100::/40", "::/0")),), "2002:cb00:7101::1", OUTCOME_DEFAULT),
+    ],
+)
+def test_order(rules: Rules, address: str, expected: int) -> None:
+    """The longest subnet, then the AS, then the most specific place, then the rest; else the first rule."""
+    assert expected == outcome_of(build(rules, locator()), address).outcome
+
+
+def test_a_former_iso_code_means_the_present_one() -> None:
+    """A zone file with India's former code for Telangana agrees with a database that has the new one."""
+    given_ = locator({"192.0.2.0/24": "AS-IN-TS", "198.51.100.0/24": "AS-IN-TG"})
+    for code in ("AS-IN-TS", "AS-IN-TG"):
+        partition = build((Rule(0, geos=(code,)),), given_)
+        assert 0 == outcome_of(partition, "192.0.2.1").outcome
+        assert 0 == outcome_of(partition, "198.51.100.1").outcome
+
+
+# --------------------------------------------------------------------------------------- public or not
+
+
+def test_private_client_subnet_asks_about_the_asker() -> None:
+    """A client subnet that is not public counts for nothing: the asker decides, the scope stays inside it."""
+    partition = build((Rule(0, geos=("AS",)), Rule(1, geos=("NA",)), Rule(2)), locator())
+    assert Located(0, 8) == outcome_of(partition, "10.1.2.0", asker="203.0.113.1")  # Tokyo
+    assert Located(1, 8) == outcome_of(partition, "10.1.2.0", asker="2001:db8::1")  # New York
+    assert Located(2, 8) == outcome_of(partition, "10.1.2.0", asker="127.0.0.1")
+    assert Located(OUTCOME_NOT_PUBLIC, 8) == partition.locate4(10 << 24)
+
+
+def test_private_asker_gets_the_rest() -> None:
+    """An asker on the loopback has no place: the catch-all rule answers, or nothing does."""
+    assert 2 == build((Rule(0, geos=("NA",)), Rule(2)), locator()).outcome_of("127.1.0.1")
+    assert OUTCOME_DEFAULT == build((Rule(0, geos=("NA",)),), locator()).outcome_of("::1")
+
+
+def test_private_subnet_of_a_rule_or_override_counts() -> None:
+    """What the operator says of a private network holds, from the asker and from the client subnet alike."""
+    rules = (Rule(0, subnets=subnets("10.0.0.0/8")), Rule(1, geos=("NA-US-NY",)), Rule(2, geos=("EU",)))
+    partition = build(rules, locator({"127.0.0.0/8": DATABASE, "192.168.0.0/16": "EU-DE"}))
+    for address, expected in (("10.9.9.9", 0), ("127.1.0.1", 1), ("192.168.3.4", 2), ("172.16.0.1", -1)):
+        assert expected == partition.outcome_of(address)
+    assert Located(2, 16) == outcome_of(partition, "192.168.3.4")
+
+
+def test_as_of_a_private_address_only_from_the_database() -> None:
+    """A place given to a private address brings no AS; the word `database` brings both."""
+    rules = (Rule(0, asns=(64601,)), Rule(1, geos=("NA",)))
+    assert 1 == build(rules, locator({"127.1.0.0/16": "NA-CA"})).outcome_of("127.1.0.1")
+    assert 0 == build(rules, locator({"127.0.0.0/8": DATABASE})).outcome_of("127.1.0.1")
+    public = (Rule(0, asns=(64701,)), Rule(1, geos=("NA",)))
+    assert 0 == build(public, locator({"203.0.113.0/24": "NA-CA"})).outcome_of("203.0.113.1")
+
+
+def test_scope_is_0_where_nothing_was_chosen() -> None:
+    """Rules that come to one outcome for everybody have scope 0, private client subnets included."""
+    for rules in ((), (Rule(3),), (Rule(3, geos=("EU",)), Rule(3)), (Rule(OUTCOME_DEFAULT, asns=(64701,)),)):
+        partition = build(rules, locator())
+        assert partition.is_uniform
+        for address in (
+            "203.0.113.1",
+            "10.0.0.1",
+            "0.0.0.0",
+            "2001:db8::1",
+            "2002:a00:1::",
+            "2001::1",
+            "::1",
+        ):
+            assert 0 == outcome_of(partition, address).scope
+
+
+# ---------------------------------------------------------------------------------------------- scopes
+
+
+def test_scopes_are_merged_over_networks() -> None:
+    """Adjacent networks with one outcome share a scope, and the special blocks keep theirs."""
+    partition = build((Rule(0, subnets=subnets("192.0.2.0/25", "192.0.2.128/25")), Rule(1)), locator())
+    assert Located(0, 24) == outcome_of(partition, "192.0.2.200")
+    assert Located(0, 16 + 24) == outcome_of(partition, "2002:c000:2c8::5")
+    assert Located(0, 96 + 24) == outcome_of(partition, "::ffff:192.0.2.200")
+    assert Located(0, 96 + 24) == outcome_of(partition, "64:ff9b::192.0.2.200")
+    assert Located(0, 96 + 24) == outcome_of(partition, "2001:0:5555:6666:7777:8888:3fff:fd37")
+
+
+def test_short_client_subnet_in_a_special_block_is_safe() -> None:
+    """A client subnet too short to have an IPv4 address in it counts as not public, inside a safe scope."""
+    partition = build((Rule(0, geos=("AS",)), Rule(1)), locator())
+    assert Located(0, 96 + 8) == outcome_of(
+        partition, "64:ff9b::"
+    )  # SOURCE 56: 0.0.0.0; so the asker, in Tokyo
+    assert Located(0, 16 + 8) == outcome_of(partition, "2002::")
+    teredo = outcome_of(partition, "2001:0:102:300::")  # 255.255.255.255
+    assert 0 == teredo.outcome
+    assert 96 <= teredo.scope
+
+
+def naive(rules: Rules, where: Locator, address: Address) -> int:
+    """The outcome by reading the rules one after the other."""
+    return match(rules, where.explain(address)).outcome
+
+
+def boundaries(rules: Rules, overrides: Overrides, address: Address) -> list[int]:
+    """Every address of the family where an outcome can begin, and the one before it."""
+    prefixes = {*NETWORKS, *(override.prefix for override in overrides), *(row.prefix for row in NOT_PUBLIC)}
+    prefixes |= {Prefix(*subnet) for rule in rules for subnet in rule.subnets}
+    mapped = {parse_prefix("::ffff:0:0/96")}
+    four = {0, (1 << 32) - 1}
+    six = {0, (1 << 128) - 1}
+    for prefix in prefixes | {row.block for row in EMBEDDINGS} | mapped:
+        width = WIDTH[prefix.family]
+        ends = (prefix.first, prefix.first + (1 << width - prefix.length))
+        for end in (ends[0] - 1, ends[0], ends[1] - 1, ends[1]):
+            if 0 <= end < 1 << width:
+                (four if prefix.family == 4 else six).add(end)
+            if prefix.family == 6 and 0 <= end < 1 << width and prefix.first >> 32 == 0xFFFF:
+                four.add(end & 0xFFFFFFFF)
+    if address.family == 4:
+        return sorted(four)
+    row = embedding(address)
+    if row is not None:
+        mask = 0xFFFFFFFF << row.shift
+        for value in four:
+            bits = (value ^ 0xFFFFFFFF if row.inverted else value) << row.shift
+            six.add(address.value & ~mask | bits)
+    return sorted(six)
+
+
+near_networks = st.sampled_from(
+    [*NETWORKS, *(row.prefix for row in NOT_PUBLIC), *(row.block for row in EMBEDDINGS)]
+)
+
+
+@st.composite
+def prefixes(draw: st.DrawFn) -> Prefix:
+    """Prefixes near the networks of the database and near the special blocks, mapped ones too."""
+    near = draw(near_networks)
+    length = draw(st.integers(max(0, near.length - 6), min(WIDTH[near.family], near.length + 9)))
+    noise = draw(st.integers(0, (1 << WIDTH[near.family]) - 1)) >> min(near.length, WIDTH[near.family] - 1)
+    prefix = Address(near.family, near.first | noise).network(length)
+    if prefix.family == 4 and draw(st.integers(0, 5)) == 0:
+        return Prefix(6, 0xFFFF << 32 | prefix.first, 96 + prefix.length)
+    return prefix
+
+
+rule_lists = st.lists(
+    st.builds(
+        Rule,
+        outcome=st.integers(-1, 3),
+        subnets=st.lists(prefixes().map(tuple), max_size=3).map(tuple),
+        asns=st.lists(st.sampled_from(ASNS), max_size=3).map(tuple),
+        geos=st.lists(st.sampled_from(CODES), max_size=4).map(tuple),
+    ),
+    max_size=5,
+).map(tuple)
+
+override_maps = st.dictionaries(
+    prefixes().map(str), st.sampled_from([DATABASE, DATABASE, *PLACES_SEEN]), max_size=4
+).map(lambda written: overrides_.parse(written)[0])
+
+
+@st.composite
+def addresses(draw: st.DrawFn) -> Address:
+    """Addresses in and beside what the database knows, in every form an IPv4 address can take."""
+    prefix = draw(prefixes())
+    width = WIDTH[prefix.family]
+    inside = draw(st.integers(0, (1 << width - prefix.length) - 1))
+    value = (prefix.first | inside) + draw(st.sampled_from([0, 0, 0, -1, 1]))
+    address = Address(prefix.family, value % (1 << width))
+    form = draw(st.sampled_from([None, None, *EMBEDDINGS]))
+    if address.family == 6 or form is None:
+        return address
+    ipv4 = address.value ^ (0xFFFFFFFF if form.inverted else 0)
+    noise = draw(st.integers(0, (1 << 128) - 1)) & ~(0xFFFFFFFF << form.shift)
+    noise &= (1 << 128 - form.block.length) - 1
+    return Address(6, form.block.first | ipv4 << form.shift | noise)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rule_lists, override_maps, st.lists(addresses(), min_size=1, max_size=6))
+def test_outcomes_and_scopes(rules: Rules, overrides: Overrides, where: list[Address]) -> None:
+    """The outcome is that of the rules read in order; all of the scope shares it, no shorter prefix does."""
+    locator_ = Locator([DATABASE_FILE], overrides, [LAYER])
+    partition = build(rules, locator_)
+    for address in where:
+        located = (
+            partition.locate4(address.value) if address.family == 4 else partition.locate6(address.value)
+        )
+        if partition.is_uniform:
+            # Whoever asks: outcome and asker's outcome are the same.
+            assert (
+                Located(partition.elsewhere, 0) == located
+                or naive(rules, locator_, address) == located.outcome
+            )
+            assert 0 == located.scope
+            continue
+        assert naive(rules, locator_, address) == located.outcome
+        candidates = boundaries(rules, overrides, address)
+        width = WIDTH[address.family]
+        inside = address.network(located.scope)
+        for value in within(candidates, inside):
+            assert located.outcome == naive(rules, locator_, Address(address.family, value)), (inside, value)
+        if located.scope:
+            sibling = Address(address.family, inside.first ^ (1 << width - located.scope)).network(
+                located.scope
+            )
+            others = [sibling.first, *within(candidates, sibling)]
+            assert any(
+                located.outcome != naive(rules, locator_, Address(address.family, value)) for value in others
+            ), f"the scope of {address} could be {located.scope - 1}"
+
+
+def within(values: list[int], prefix: Prefix) -> Iterator[int]:
+    return (value for value in values if prefix.covers(Address(prefix.family, value)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(rule_lists, override_maps, addresses())
+def test_asker_and_client_subnet_agree(rules: Rules, overrides: Overrides, address: Address) -> None:
+    """An address gets the same outcome as asker and as client subnet of its own, whatever its form."""
+    partition = build(rules, Locator([DATABASE_FILE], overrides, [LAYER]))
+    assert partition.locate(*address, str(address)).outcome == partition.outcome_of(str(address))
+
+
+# ------------------------------------------------------------------------------------------ the arrays
+
+
+@settings(max_examples=50, deadline=None)
+@given(rule_lists, override_maps)
+def test_arrays(rules: Rules, overrides: Overrides) -> None:
+    """Starts rise from 0, neighbours differ, markers are only in IPv6, and a pickled copy is the same."""
+    partition = build(rules, Locator([DATABASE_FILE], overrides, [LAYER]))
+    assert ("I", "i", "Q", "Q", "i") == tuple(
+        getattr(partition, name).typecode for name in ("starts4", "outcomes4", "high6", "low6", "outcomes6")
+    )
+    starts6 = [high << 64 | low for high, low in zip(partition.high6, partition.low6, strict=True)]
+    for starts, outcomes in ((list(partition.starts4), partition.outcomes4), (starts6, partition.outcomes6)):
+        assert 0 == starts[0]
+        assert sorted(set(starts)) == starts
+        assert len(starts) == len(outcomes)
+        assert all(one != other for one, other in pairwise(outcomes))
+    assert min(partition.outcomes4) > EMBEDDED
+    copy = pickle.loads(pickle.dumps(partition, protocol=5))
+    for name in Partition.__slots__:
+        assert getattr(partition, name) == getattr(copy, name)
+
+
+def test_without_databases() -> None:
+    """Subnets and overrides work with no database at all."""
+    overrides = Overrides([Override(parse_prefix("198.51.100.0/24"), "EU-FR")])
+    partition = build(
+        (Rule(0, subnets=subnets("192.0.2.0/24")), Rule(1, geos=("EU",))), Locator((), overrides)
+    )
+    for address, expected in (("192.0.2.1", 0), ("198.51.100.1", 1), ("203.0.113.1", OUTCOME_DEFAULT)):
+        assert expected == partition.outcome_of(address)
+
+
+def test_networks_of_the_listing_are_found() -> None:
+    """Every network of test-small.json lands on its own country, in the Layer and in a lookup alike."""
+    for network in json.loads((DATA / "test-small.json").read_text())["networks"]:
+        country = network["record"].get("country", {}).get("iso_code", "")
+        address = parse(str(ip_network(network["network"])[0]))
+        assert country == DATABASE_FILE.lookup(address).place.country
+        overrides = Overrides([Override(parse_prefix("127.0.0.0/8"), DATABASE)])
+        explanation = Locator([DATABASE_FILE], overrides, [LAYER]).explain(address)
+        assert country == explanation.place.country
