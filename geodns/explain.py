@@ -176,7 +176,7 @@ def _client_steps(located: Located) -> list[Step]:
         return steps
     place = located.place
     code = next(iter(place.codes()), "")
-    words = [f"{code} ({', '.join(located.names) or codes.describe(code)})"] if code else []
+    words = [f"{code} ({codes.describe(code)})"] if code else []
     words += [f"AS{place.asn} {place.organization}".strip()] if place.asn else []
     steps.append(Step("place", ", ".join(words) or "unknown: no database has this address"))
     steps += [

@@ -27,7 +27,7 @@ def test_a_choice_is_told_rule_by_rule() -> None:
     said = explained("www.example.com.", "127.1.0.1").splitlines()
     assert said[0] == "www.example.com. A for 127.1.0.1"
     assert "  zone      example.com. (example.com.yaml, serial 1)" in said
-    assert "  place     NA-US-NY (New York, United States, North America), AS64601 Test AS64601" in said
+    assert "  place     NA-US-NY (New York, United States), AS64601 Test AS64601" in said
     assert "    rule 1    EU: no  [example.com.yaml:16:5]" in said
     assert any(line.startswith("    rule 3    NA-US-NY: yes: 127.1.0.1 is in NA-US-NY") for line in said)
     assert said[-5:] == [
