@@ -99,6 +99,8 @@ def read(packet: bytes) -> Query | None:
         query.qtype = packet[end] << 8 | packet[end + 1]
         query.qclass = packet[end + 2] << 8 | packet[end + 3]
     if query.opcode_rd & 0x7800:
+        if qdcount < 2:  # RFC 6891 section 6.1.1: an OPT is answered with an OPT, even now
+            _read_additional(query, packet, at, ancount + nscount, arcount)
         query.rcode = NOTIMP
     elif qdcount > 1 or ancount or (nscount and query.qtype != TYPE_IXFR):
         query.rcode = FORMERR  # RFC 9619; a query has a question and nothing else before its options
