@@ -39,7 +39,7 @@ def test_a_long_chain_is_cut_and_the_resolver_goes_on() -> None:
 
 
 def test_steered_aliases_in_a_circle_compile() -> None:
-    """Aliases by place that lead to each other end after a few steps, for the compiler and for whoever asks."""
+    """Aliases by place that lead to each other end after a few steps, here and for whoever asks."""
     pools = "value: {0}, dynamic: {{pools: {{p: {{values: [{{value: {0}}}]}}}}, rules: [{{pool: p}}]}}"
     text = "".join(
         f"{owner}: {{type: CNAME, {pools.format(target + '.example.com.')}}}\n"
