@@ -152,8 +152,31 @@ def _rrset(rrset: RRset) -> dict[str, object]:
 
 
 def _values(rtype: int, wires: Iterable[bytes]) -> dict[str, object]:
-    values = [rdata.to_yaml(rtype, wire) for wire in wires]
+    values = [_value(rtype, wire) for wire in wires]
     return {"value": values[0]} if len(values) == 1 else {"values": values}
+
+
+def _value(rtype: int, wire: bytes) -> object:
+    return (rtype == rdata.LOC and _loc(wire)) or rdata.to_yaml(rtype, wire)
+
+
+def _loc(wire: bytes) -> dict[str, object] | None:
+    """octoDNS has LOC as a mapping only. None for what its fields do not hold exactly."""
+    words = rdata.to_text(rdata.LOC, wire).split()
+    names = [field.name for field in rdata.FIELDS[rdata.LOC]]
+    if len(words) not in (9, 12):
+        return None
+    sizes = [] if len(words) == 12 else ["1", "10000", "10"]  # RFC 1876 section 3: the defaults
+    fields: dict[str, object] = {
+        name: word if word.isalpha() else float(word.rstrip("m"))
+        for name, word in zip(names, words + sizes, strict=True)
+    }
+    for name in ("lat_degrees", "lat_minutes", "long_degrees", "long_minutes"):
+        fields[name] = int(float(str(fields[name])))
+    try:
+        return fields if rdata.from_fields(rdata.LOC, fields, None) == wire else None
+    except rdata.BadRdata:
+        return None
 
 
 def _steering(rtype: int, steering: Steering) -> tuple[str, dict[str, object]]:
@@ -163,9 +186,7 @@ def _steering(rtype: int, steering: Steering) -> tuple[str, dict[str, object]]:
     ):
         pools = steering.pools.values()
         if all(map(_is_plain, pools)):
-            return "geo", {
-                pool.name: [rdata.to_yaml(rtype, value.rdata) for value in pool.values] for pool in pools
-            }
+            return "geo", {pool.name: [_value(rtype, value.rdata) for value in pool.values] for pool in pools}
     return "dynamic", {
         "pools": {pool.name: _pool(rtype, pool) for pool in steering.pools.values()},
         "rules": [_rule(rule) for rule in steering.rules],
@@ -196,7 +217,7 @@ def _pool(rtype: int, pool: Pool) -> dict[str, object]:
 
 
 def _pool_value(rtype: int, policy: Policy, value: PoolValue) -> dict[str, object]:
-    form: dict[str, object] = {"value": rdata.to_yaml(rtype, value.rdata)}
+    form: dict[str, object] = {"value": _value(rtype, value.rdata)}
     if policy is Policy.WEIGHTED:
         form["weight"] = value.weight
     if value.status is not Status.OBEY:
