@@ -87,7 +87,7 @@ def current(code: str) -> str:
 
 def subdivision_named(country: str, name: str) -> str:
     """The code of a subdivision by its name, whatever the case and the accents, or ""."""
-    return _names(country).get(_fold(name), "")
+    return _names().get(country, {}).get(_fold(name), "")
 
 
 def geo_of(country: str, subdivision: str = "") -> str:
@@ -197,9 +197,11 @@ def _renamed() -> dict[str, str]:
 
 
 @cache
-def _names(country: str) -> dict[str, str]:
-    current: dict[str, str] = {}
+def _names() -> dict[str, dict[str, str]]:
+    """By country, then by the folded name: the second part of the present code."""
+    table: dict[str, dict[str, str]] = {}
     for code, name, now in _rows("subdivisions.csv"):
-        if code.startswith(country + "-") and name and not now:
-            current.setdefault(_fold(name), code[len(country) + 1 :])
-    return current
+        country, _, part = code.partition("-")
+        if name and not now:
+            table.setdefault(country, {}).setdefault(_fold(name), part)
+    return table

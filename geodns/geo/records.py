@@ -28,6 +28,8 @@ KEYS = frozenset(
         "country",
         "code",
         "iso_code",
+        "names",
+        "en",
         "subdivisions",
         "location",
         "latitude",
@@ -39,6 +41,7 @@ KEYS = frozenset(
         "continent_code",
         "region",
         "region_code",
+        "state1",
         "lat",
         "lng",
         "loc",
@@ -61,7 +64,7 @@ def place_of(record: Record) -> Place:
     if nested or "location" in record or "traits" in record:
         country = _country(_dict(record, "country").get("iso_code"))
         continent = _continent(_dict(record, "continent").get("code"), country)
-        parts = _subdivisions(record.get("subdivisions"))
+        parts = _subdivisions(record.get("subdivisions"), country)
         latitude, longitude = _coordinates(_dict(record, "location"), "latitude", "longitude")
     else:
         country = _country(record.get("country_code")) or _country(record.get("country"))
@@ -109,21 +112,29 @@ def _country(value: object) -> str:
 
 
 def _continent(value: object, country: str) -> str:
-    if isinstance(value, str) and value in codes.CONTINENTS:
-        return value
-    return codes.continent_of(country)
+    """The country's, else the database's: they differ on a few countries, and a geo code has to fit them all."""
+    if continent := codes.continent_of(country):
+        return continent
+    return value if isinstance(value, str) and value in codes.CONTINENTS else ""
 
 
-def _subdivisions(value: object) -> list[str]:
+def _subdivisions(value: object, country: str) -> list[str]:
     """The codes of "subdivisions", which MaxMind sorts from the largest to the smallest."""
     if not isinstance(value, list):
         return []
-    found = (part.get("iso_code") for part in value if isinstance(part, dict))
-    return [code for code in found if isinstance(code, str) and _SUBDIVISION.fullmatch(code)]
+    return [code for part in value if isinstance(part, dict) and (code := _subdivision(part, country))]
+
+
+def _subdivision(part: Record, country: str) -> str:
+    code = part.get("iso_code")
+    if isinstance(code, str) and _SUBDIVISION.fullmatch(code):
+        return code
+    name = _dict(part, "names").get("en")  # all that DB-IP's own files have
+    return codes.subdivision_named(country, name) if isinstance(name, str) else ""
 
 
 def _flat_subdivision(record: Record, country: str) -> list[str]:
-    for key in ("region_code", "region"):
+    for key in ("region_code", "region", "state1"):  # the last in sapics/ip-location-db
         value = record.get(key)
         if not isinstance(value, str):
             continue
