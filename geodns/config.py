@@ -9,6 +9,7 @@ A path in the file is relative to the file's own folder. Without a file the defa
 import difflib
 import glob
 import os
+import re
 import stat
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -34,6 +35,7 @@ CONFIG_OCTETS_MAX = 1 << 20  # a config of a megabyte is some other file
 DNS_PORT = 53  # RFC 1035 section 4.2
 DEFAULT_LISTEN = "127.0.0.1:5301"
 DEFAULT_DATABASES = "geo-db/*.mmdb"
+_ESCAPED = re.compile(r"\[([*?[])\]")  # as glob.escape does it
 COOKIE_SECRET_OCTETS = 16  # RFC 9018 section 4.4: SipHash-2-4 takes 128 bits
 
 
@@ -241,7 +243,7 @@ class Limits(_Part):
         description="without a change in the folder before it is read: editors write in steps",
     )
     rescan_seconds: float = Field(
-        default=2.0,
+        default=1.0,
         gt=0,
         le=3600,
         description="between looks at the folders, for file systems that do not report changes",
@@ -274,7 +276,8 @@ class Config(_Part):
         """The files that `geo.databases` means now; a name that is no pattern stands as it is."""
         files: dict[Path, None] = {}
         for pattern in self.geo.databases:
-            found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+            literal = _ESCAPED.sub(r"\1", pattern)
+            found = [literal] if glob.escape(literal) == pattern else sorted(glob.glob(pattern))
             files.update(dict.fromkeys(map(Path, found)))
         return list(files)
 

@@ -54,6 +54,7 @@ NICENESS = 10  # of a loader while we serve: answering comes first
 KEEPALIVE_UNITS = 10  # of edns-tcp-keepalive in a second (RFC 7828 section 3.1: 100 ms)
 KEEPALIVE_MAX = 65535  # RFC 7828 section 3.1: 16 bits
 PIPE_OCTETS = 1 << 16  # read from the loader at a time: what a pipe holds
+LAST_WORDS_SECONDS = 2.0  # for a loader to end whose pipe has ended
 COMPLAINT_OCTETS = 4096  # of what a dying loader wrote to stderr; its last line is told
 
 
@@ -211,6 +212,7 @@ class Library:
             local=self._local if self.config.local_zones else [],
             partitions=dict(self._partitions),
             is_rebuilding=everything
+            or self._is_first
             or (seen.databases, self.config.geo.overrides) != (self._databases, self._overrides),
         )
         if gone and not everything:
@@ -270,8 +272,7 @@ class Library:
             try:
                 yield from self._read(loader, self._job(load))
             except (OSError, EOFError, pickle.UnpicklingError) as error:
-                loader.kill()
-                why = _last_words(complaints, loader.wait(), error)
+                why = _last_words(complaints, _ended(loader), error)
                 if is_late.is_set():
                     why = f"it was not done after {seconds:g} s (limits.loader_seconds)"
                 while_reading = f" while it read {load.reading}" if load.reading else ""
@@ -377,11 +378,20 @@ class Library:
                 say(f"{Name(newest.apex)}: serial {newest.table.serial}, {newest.table.records} records")
         for file in load.removed:
             say(f"{Name(file.apex)}: not served any more: its file is gone")
+        if load.is_rebuilding and not load.scan.databases and self._needs_databases():
+            patterns = ", ".join(self.config.geo.databases)
+            say(f"there is no geo database ({patterns}): rules by place or AS match nobody")
         if load.is_rebuilding and not self._is_first and load.partitions:
             if load.database_problems:
                 say("the geo databases were not taken up; what they said before is still served")
             else:
                 say("the geo databases were taken up")
+
+    def _needs_databases(self) -> bool:
+        tables = (*self._local, *self.zones)
+        return any(
+            rule.geos or rule.asns for table in tables for rules in table.rules.values() for rule in rules
+        )
 
     def _retire(self, old: weakref.ref[Snapshot], maps: list[dict[bytes, Node]]) -> None:
         """Free what is served no more, when the last query that saw it is answered.
@@ -419,12 +429,22 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
 
 
+def _ended(loader: subprocess.Popen[bytes]) -> int:
+    """The exit code of a loader that says no more; it may need a moment to say why on stderr."""
+    try:
+        return loader.wait(LAST_WORDS_SECONDS)
+    except subprocess.TimeoutExpired:
+        loader.kill()
+        return loader.wait()
+
+
 def _last_words(complaints: BinaryIO, code: int, error: BaseException) -> str:
     complaints.seek(0, os.SEEK_END)
     complaints.seek(max(0, complaints.tell() - COMPLAINT_OCTETS))
     lines = complaints.read().decode("utf-8", "replace").strip().splitlines()
     if lines:
-        return lines[-1]
+        is_memory = lines[-1].startswith("MemoryError")
+        return "it needs more memory than limits.loader_memory_octets" if is_memory else lines[-1]
     if code < 0:
         return f"it was ended by {signal.Signals(-code).name}"
     return str(error) or type(error).__name__
