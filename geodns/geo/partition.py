@@ -62,6 +62,7 @@ class Located(NamedTuple):
 
 _TOP4 = 1 << 32
 _TOP6 = 1 << 128
+_TOP_HIGH = 1 << 64
 _LOW = (1 << 64) - 1
 _EMBEDDING_ROWS = tuple((row.shift, 0xFFFFFFFF if row.inverted else 0, row.offset) for row in EMBEDDINGS)
 
@@ -122,13 +123,15 @@ class Partition:
         """Outcome, perhaps OUTCOME_NOT_PUBLIC, and scope (0 to 32) of an IPv4 address as an integer."""
         starts = self.starts4
         at = bisect_right(starts, value)
-        following = starts[at] if at < len(starts) else _TOP4
-        # The first bit in which the address differs from the last address before its run, and from the first
-        # one after it: the prefix has to be long enough to leave out both. _TOP4 stands in front for "before
-        # 0".
-        before = (value | _TOP4) ^ (starts[at - 1] + (_TOP4 - 1))
-        after = value ^ following
-        return Located(self.outcomes4[at - 1], 33 - (before if before < after else after).bit_length())
+        # The first bit in which the address differs from the first address after its run, and from the last one
+        # before it: the prefix has to be long enough to leave out both.
+        bits = (value ^ (starts[at] if at < len(starts) else _TOP4)).bit_length()
+        start = starts[at - 1]
+        if start:
+            before = (value ^ (start - 1)).bit_length()
+            if before < bits:
+                bits = before
+        return Located(self.outcomes4[at - 1], 33 - bits)
 
     def locate6(self, value: int) -> Located:
         """Outcome, perhaps OUTCOME_NOT_PUBLIC, and scope (0 to 128) of an IPv6 address as an integer."""
@@ -142,10 +145,25 @@ class Partition:
             shift, inverted, offset = _EMBEDDING_ROWS[EMBEDDED - outcome]
             outcome, scope = self.locate4((value >> shift & 0xFFFFFFFF) ^ inverted)
             return Located(outcome, offset + scope)
-        following = highs[at] << 64 | self.low6[at] if at < len(highs) else _TOP6
-        before = (value | _TOP6) ^ ((highs[at - 1] << 64 | self.low6[at - 1]) + (_TOP6 - 1))
-        after = value ^ following
-        return Located(outcome, 129 - (before if before < after else after).bit_length())
+        start = highs[at - 1]
+        following = highs[at] if at < len(highs) else _TOP_HIGH
+        if following == high or self.low6[at - 1]:
+            return Located(outcome, self._scope6(value, at))
+        bits = (high ^ following).bit_length()
+        if start:
+            before = (high ^ (start - 1)).bit_length()
+            if before < bits:
+                bits = before
+        return Located(outcome, 65 - bits)
+
+    def _scope6(self, value: int, at: int) -> int:
+        """The scope in a run that begins or ends within the /64 of the address."""
+        highs, lows = self.high6, self.low6
+        bits = (value ^ (highs[at] << 64 | lows[at] if at < len(highs) else _TOP6)).bit_length()
+        start = highs[at - 1] << 64 | lows[at - 1]
+        if start:
+            bits = min(bits, (value ^ (start - 1)).bit_length())
+        return 129 - bits
 
     @property
     def is_uniform(self) -> bool:
