@@ -27,6 +27,8 @@ lint: $(VENV)/installed-dev
 	$(RUN) -m mypy
 
 bench: $(VENV)/installed-dev
+	@command -v cargo >/dev/null || { echo "make bench needs cargo, for the load generator" >&2; exit 1; }
+	cargo build --release --quiet --locked --manifest-path benchmarks/load/Cargo.toml
 	$(RUN) benchmarks/run.py $(BENCH)
 
 fuzz: $(VENV)/installed-fuzz

@@ -224,6 +224,7 @@ def measure(
 class Loaded:
     server: Server
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)  # seconds, of all its processes
     megabytes: list[float] = field(
         default_factory=list
     )  # proportional share (PSS) of all its processes, when ready
@@ -266,6 +267,7 @@ def load_once(running: Running, result: Loaded) -> str:
             time.sleep(1)  # a loader that has done its work may still be there
             steady = memory(running.process.pid, "smaps_rollup", "Pss")
             result.megabytes.append(steady)
+            result.cpu.append(cpu_seconds(running.process.pid))
             result.peak.append(max(peak, steady, memory(running.process.pid, "status", "VmHWM")))
             return ""
     return f"not ready after {READY_SECONDS:.0f} s"
@@ -282,6 +284,18 @@ def memory(root: int, file: str, key: str) -> float:
         found = re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE)
         kilobytes += int(found[1]) if found else 0
     return kilobytes / 1024
+
+
+def cpu_seconds(root: int) -> float:
+    """User and system time of a process, its threads, what is below it and what was: proc_pid_stat(5)."""
+    ticks = 0
+    for pid in tree(root):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def tree(root: int) -> list[int]:
@@ -363,14 +377,19 @@ def claims(results: list[Measured], loaded: list[Loaded]) -> list[str]:
 
 
 def loading_table(loaded: list[Loaded]) -> str:
-    lines = ["| server | ready, s | memory, MB | peak, MB |", "|---|--:|--:|--:|"]
+    lines = ["| server | ready, s | CPU, s | memory, MB | peak, MB |", "|---|--:|--:|--:|--:|"]
     for result in loaded:
         if result.trouble or not result.seconds:
-            lines.append(f"| {result.server.name} | {one_line(result.trouble)} | | |")
+            lines.append(f"| {result.server.name} | {one_line(result.trouble)} | | | |")
             continue
         cells = (
             number(statistics.median(column), digits)
-            for column, digits in ((result.seconds, 2), (result.megabytes, 0), (result.peak, 0))
+            for column, digits in (
+                (result.seconds, 2),
+                (result.cpu, 2),
+                (result.megabytes, 0),
+                (result.peak, 0),
+            )
         )
         lines.append(f"| {result.server.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
