@@ -123,8 +123,8 @@ class Partition:
         """Outcome, perhaps OUTCOME_NOT_PUBLIC, and scope (0 to 32) of an IPv4 address as an integer."""
         starts = self.starts4
         at = bisect_right(starts, value)
-        # The first bit in which the address differs from the first address after its run, and from the last one
-        # before it: the prefix has to be long enough to leave out both.
+        # The first bit in which the address differs from the first address after its run, and from the last
+        # one before it: the prefix has to be long enough to leave out both.
         bits = (value ^ (starts[at] if at < len(starts) else _TOP4)).bit_length()
         start = starts[at - 1]
         if start:

@@ -112,8 +112,7 @@ def _country(value: object) -> str:
 
 
 def _continent(value: object, country: str) -> str:
-    # "state1" is what sapics/ip-location-db has.
-    """The country's, else the database's: they differ on a few countries, and a geo code has to fit them all."""
+    """The country's own, else what the record says: databases differ, and a geo code has to fit them all."""
     if continent := codes.continent_of(country):
         return continent
     return value if isinstance(value, str) and value in codes.CONTINENTS else ""
