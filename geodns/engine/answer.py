@@ -136,8 +136,10 @@ def _follow(
     for _ in range(DNAME_CHAIN_MAX):
         plan: Plan | None = found.plan if isinstance(found, Dname) else found
         while plan is not None:
-            bodies.append(plan.body)
-            data += placed(plan.body, name_at, len(name), start + len(data))
+            body = plan.body
+            if body.data:
+                bodies.append(body)
+                data += placed(body, name_at, len(name), start + len(data))
             # RFC 1035 section 4.1.1: AA is that of the first owner; RFC 6604: the rcode that of the last
             flags = flags & FLAG_AA | plan.flags
             choice, plan = plan.choice, None

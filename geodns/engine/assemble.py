@@ -73,6 +73,8 @@ def placed(body: Body, name_at: int, name_octets: int, body_at: int) -> bytes:
     laid_out_at = HEADER_OCTETS + body.base + _QUESTION_FIXED_OCTETS
     name_shift = name_at + name_octets - body.base - HEADER_OCTETS
     body_shift = body_at - laid_out_at
+    if name_at == HEADER_OCTETS and (not body.pointers or not (name_shift or body_shift)):
+        return body.data  # it stands where it was laid out to stand
     moved = bytearray(body.data)
     if name_at != HEADER_OCTETS:
         for at in body.owners:
