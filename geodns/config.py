@@ -147,7 +147,7 @@ class Geo(_Part):
 
     databases: Strings = Field(
         default=[DEFAULT_DATABASES],
-        description="MaxMind-format files or patterns; the first that knows an address wins",
+        description="MaxMind-format files or patterns; each field comes from the first file that has it",
     )
     overrides: dict[str, str] = Field(
         default_factory=dict,
