@@ -86,7 +86,9 @@ def _place(found: "Explanation") -> str:
     from geodns.geo import codes
 
     code = next(iter(found.place.codes()), "")
-    return ", ".join(found.names) or (codes.describe(code) if code else "")
+    described = codes.describe(code) if code else ""
+    smallest = next(iter(found.names), "")  # a city, where the database has cities
+    return described if smallest in described else f"{smallest}, {described}".removesuffix(", ")
 
 
 def _said(place: Any) -> str:
