@@ -318,7 +318,7 @@ sys.exit(loader.main())
         ("os.kill(os.getpid(), 9)", "it was ended by SIGKILL"),
         ("os.abort()", "it was ended by SIGABRT"),
         ("sys.exit('no more')", "no more"),
-        ("time.sleep(1000)", "it was not done after 3 s (limits.loader_seconds)"),
+        ("time.sleep(1000)", "it was not done after 5 s (limits.loader_seconds)"),
     ],
 )
 def test_a_loader_that_ends_leaves_out_the_file(
@@ -326,7 +326,7 @@ def test_a_loader_that_ends_leaves_out_the_file(
 ):
     """A file that kills or stalls the loader is a broken one: a line says so; the others are taken up."""
     loaded.config = loaded.config.model_copy(
-        update={"limits": loaded.config.limits.model_copy(update={"loader_seconds": 3.0})}
+        update={"limits": loaded.config.limits.model_copy(update={"loader_seconds": 5.0})}
     )
     loaded.library.configure(loaded.config, loaded.library.settings)
     suffer_in_loader(monkeypatch, SUFFERING.format(suffering=suffering))
