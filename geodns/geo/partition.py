@@ -71,9 +71,9 @@ class Partition:
     """Immutable. Runs of addresses with one outcome: run i goes from starts[i] to starts[i + 1] - 1.
 
     `starts4` is array("I"); an IPv6 start is high6[i] << 64 | low6[i], both array("Q"); outcomes are
-    array("i"). Every first start is 0, neighbours differ. `outcomes6` has EMBEDDED - i for the block of
-    EMBEDDINGS[i] (unless all of IPv4 has one outcome: then it has that). `elsewhere` is the outcome of the
-    catch-all rule, or OUTCOME_DEFAULT: what an asker without a place gets.
+    array("b"), "h" or "i", as narrow as they fit. Every first start is 0, neighbours differ. `outcomes6` has
+    EMBEDDED - i for the block of EMBEDDINGS[i] (unless all of IPv4 has one outcome: then it has that).
+    `elsewhere` is the outcome of the catch-all rule, or OUTCOME_DEFAULT: what an asker without a place gets.
     """
 
     __slots__ = ("elsewhere", "high6", "low6", "outcomes4", "outcomes6", "starts4")

@@ -114,14 +114,18 @@ def to_array(typecode: str, values: NDArray[Any]) -> "array[int]":
 
 def v4_arrays(runs: Runs) -> tuple["array[int]", "array[int]"]:
     """starts4 and outcomes4 of a Partition."""
-    return to_array("I", runs.keys.astype(np.uint32)), to_array("i", runs.values.astype(np.int32))
+    return to_array("I", runs.keys.astype(np.uint32)), _outcomes(runs.values)
 
 
 def v6_arrays(runs: Runs) -> tuple["array[int]", "array[int]", "array[int]"]:
     """high6, low6 and outcomes6 of a Partition."""
     halves = np.ascontiguousarray(runs.keys).view(">u8").reshape(-1, 2).astype(np.uint64)
-    return (
-        to_array("Q", halves[:, 0]),
-        to_array("Q", halves[:, 1]),
-        to_array("i", runs.values.astype(np.int32)),
-    )
+    return to_array("Q", halves[:, 0]), to_array("Q", halves[:, 1]), _outcomes(runs.values)
+
+
+def _outcomes(values: NDArray[Any]) -> "array[int]":
+    """As narrow as they fit: a worldwide database has a million runs, and every list of rules its own."""
+    for typecode, dtype in (("b", np.int8), ("h", np.int16)):
+        if np.iinfo(dtype).min <= values.min() and values.max() <= np.iinfo(dtype).max:
+            return to_array(typecode, values.astype(dtype))
+    return to_array("i", values.astype(np.int32))
