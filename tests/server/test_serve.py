@@ -147,9 +147,7 @@ def test_keepalive_tells_the_idle_time(folder: Path):
 # What operators get wrong
 
 
-def lines_of(
-    folder: Path, *arguments: str, listen: tuple[str, ...] = ("127.0.0.1:0",), **more: str
-) -> list[str]:
+def lines_of(folder: Path, *arguments: str, **more: object) -> list[str]:
     """What a server says that does not start; it must end with 1 (2: usage), and without a traceback."""
     with serving(folder, *arguments, **more) as server:
         assert server.wait() in (1, 2)
