@@ -234,7 +234,7 @@ class Limits(_Part):
     loader_memory_octets: int = Field(
         default=4 << 30,
         ge=128 << 20,
-        description="address space of the loading process; 100,000 records need 0.5 GB",
+        description="address space of the loading process; 100,000 records need 0.3 GB",
     )
     reload_quiet_milliseconds: int = Field(
         default=100,

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """`make serve`: ns1 and ns2 side by side on this machine, until Ctrl-C.
 
+usage: serve_two.py [PORT PORT]     instead of 5301 and 5302
+
 Whatever ends this process ends both servers; when one of them ends, so does the other.
 """
 
@@ -11,15 +13,16 @@ import signal
 import sys
 from collections.abc import Iterable
 
-SERVERS = {"ns1": "127.0.0.1:5301", "ns2": "127.0.0.1:5302"}
+PORTS = sys.argv[1:] or ["5301", "5302"]
+SERVERS = {f"ns{number}": f"127.0.0.1:{port}" for number, port in enumerate(PORTS, 1)}
 STOP_SECONDS = 3.0  # for a server to end by itself
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-QUESTIONS = """\
+QUESTIONS = f"""\
 Both answer. Try, in another terminal:
 
-  dig @127.0.0.1 -p 5301 +noall +answer www.example.com A +subnet=8.8.8.0/24
-  dig @127.0.0.1 -p 5302 +noall +answer where.example.com TXT +subnet=92.1.1.0/24
-  dig @127.0.0.1 -p 5301 +noall +answer localhost AAAA
+  dig @127.0.0.1 -p {PORTS[0]} +noall +answer www.example.com A +subnet=8.8.8.0/24
+  dig @127.0.0.1 -p {PORTS[1]} +noall +answer where.example.com TXT +subnet=92.1.1.0/24
+  dig @127.0.0.1 -p {PORTS[0]} +noall +answer localhost AAAA
 
 The first asks for somebody in California, the second for somebody elsewhere: +subnet= says where the
 client is, and the answer follows; try other addresses. The third asks a built-in zone. Ctrl-C stops both.
