@@ -99,6 +99,8 @@ class _Loader:
         except Exception as error:
             what = f"reading the file failed: {type(error).__name__}: {error}"
             problems = [Problem(path, 0, 0, "", what, "a bug of geodns: please report it with the file")]
+        if table is None:
+            gc.collect()  # what a file that failed has left: the next one wants its memory
         self._say_zone(ZoneHead(path, fingerprint, problems, table))
 
     def _divide(self) -> None:
