@@ -91,11 +91,7 @@ class _Loader:
             if checked is not None:
                 table = compile_zone(checked)
         except MemoryError:
-            most = self._job.memory_octets >> 20
-            what = (
-                f"the zone needs more memory than a load may take ({most} MiB: limits.loader_memory_octets)"
-            )
-            problems = [Problem(path, 0, 0, "", what)]
+            raise  # too little is left to judge the other files: it begins again without this one
         except Exception as error:
             what = f"reading the file failed: {type(error).__name__}: {error}"
             problems = [Problem(path, 0, 0, "", what, "a bug of geodns: please report it with the file")]
@@ -170,9 +166,6 @@ def _open(paths: tuple[str, ...]) -> tuple[list[tuple[Database, Layer]], list[Pr
             opened.append((database, database.layer()))  # all of it: a file may be damaged in its middle
         except DatabaseError as error:
             problems.append(Problem(path, 0, 0, "", error.what))
-        except MemoryError:
-            what = "the database needs more memory than a load may take (limits.loader_memory_octets)"
-            problems.append(Problem(path, 0, 0, "", what))
     return opened, problems
 
 
