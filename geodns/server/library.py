@@ -29,6 +29,7 @@ from geodns.name import Name
 from geodns.problems import Problem
 from geodns.server.files import MISSING, Fingerprint, Scan, fingerprint_of, scan
 from geodns.server.messages import (
+    EXIT_MEMORY,
     Chunk,
     ChunkUnpickler,
     Databases,
@@ -439,12 +440,13 @@ def _ended(loader: subprocess.Popen[bytes]) -> int:
 
 
 def _last_words(complaints: BinaryIO, code: int, error: BaseException) -> str:
+    if code == EXIT_MEMORY:
+        return "it needs more memory than it may have (limits.loader_memory_octets)"
     complaints.seek(0, os.SEEK_END)
     complaints.seek(max(0, complaints.tell() - COMPLAINT_OCTETS))
     lines = complaints.read().decode("utf-8", "replace").strip().splitlines()
     if lines:
-        is_memory = lines[-1].startswith("MemoryError")
-        return "it needs more memory than limits.loader_memory_octets" if is_memory else lines[-1]
+        return lines[-1]
     if code < 0:
         return f"it was ended by {signal.Signals(-code).name}"
     return str(error) or type(error).__name__

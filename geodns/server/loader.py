@@ -25,6 +25,7 @@ from geodns.geo.partition import Rules, build
 from geodns.problems import Problem
 from geodns.server.files import Fingerprint, fingerprint_of
 from geodns.server.messages import (
+    EXIT_MEMORY,
     Chunk,
     ChunkPickler,
     Databases,
@@ -54,8 +55,11 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (job.memory_octets, job.memory_octets))
     os.nice(job.niceness)
     gc.disable()  # nothing here lives long, and the little that is cyclic ends with the process
-    with out:
-        _Loader(job, out).run()
+    try:
+        with out:
+            _Loader(job, out).run()
+    except MemoryError:
+        os._exit(EXIT_MEMORY)  # Python may be unable to print a traceback, or to end in good order
     return 0
 
 

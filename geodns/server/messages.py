@@ -14,6 +14,9 @@ from geodns.problems import Problem
 from geodns.server.files import Fingerprint
 from geodns.table.shape import Node, ZoneTable
 
+EXIT_MEMORY = 12
+"""The exit code of a loader that needed more memory than it may have; ENOMEM's number."""
+
 Chunk = list[tuple[bytes, Node]]
 """Nodes of a zone with their keys; an empty one ends the zone."""
 
