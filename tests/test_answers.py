@@ -1,17 +1,14 @@
 """The goldens of tests/answers through every engine.
 
-UPDATE_ANSWERS=1 writes what is answered into them, to be read with git diff.
+`python -m tests.update_answers` writes what is answered into them, to be read with git diff.
 """
-
-import os
 
 import pytest
 
 from tests import goldens
 from tests.conftest import NOW, Answer, SnapshotOf
 
-GOLDENS = [goldens.read(file) for file in sorted(goldens.ANSWERS.glob("*.md"))]
-CASES = [case for golden in GOLDENS for case in golden.cases]
+CASES = [case for file in sorted(goldens.ANSWERS.glob("*.md")) for case in goldens.read(file).cases]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -21,15 +18,3 @@ def test_an_answer_is_what_is_written(answer: Answer, snapshot_of: SnapshotOf, c
     snapshot = snapshot_of(case.file.name)
     wire = answer(question.packet, question.client, snapshot, question.draw, NOW, question.stream)
     assert case.expected == goldens.say(wire)
-
-
-@pytest.mark.skipif("UPDATE_ANSWERS" not in os.environ, reason="only on request: it changes the goldens")
-@pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.file.stem)
-def test_update(answer: Answer, snapshot_of: SnapshotOf, golden: goldens.Golden) -> None:
-    """Writes the answers of today into a golden."""
-    questions = [goldens.ask(case.question) for case in golden.cases]
-    snapshot = snapshot_of(golden.file.name)
-    goldens.rewrite(
-        golden.file,
-        [goldens.say(answer(q.packet, q.client, snapshot, q.draw, NOW, q.stream)) for q in questions],
-    )

@@ -53,7 +53,7 @@ def commands() -> list[tuple[str, str, list[str]]]:
                 found.append((place, line.removeprefix("$ "), []))
             else:
                 found[-1][2].append(line)
-    return found
+    return [command for command in found if command[1] not in ELSEWHERE]
 
 
 @pytest.mark.parametrize(("place", "text"), blocks("yaml"), ids=[place for place, _ in blocks("yaml")])
@@ -108,8 +108,6 @@ def test_a_command_does_what_the_page_says(
     place: str, command: str, expected: list[str], folder: Path, request: pytest.FixtureRequest
 ) -> None:
     """Every command line of a console block succeeds, and prints what stands below it."""
-    if command in ELSEWHERE:
-        pytest.skip(ELSEWHERE[command])
     arguments = shlex.split(command)
     if arguments[0] == "dig":
         if shutil.which("dig") is None:
