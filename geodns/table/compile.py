@@ -173,7 +173,7 @@ class _Compiler:
             plans = {DS: self._plan(frame, key, DS)}
             return Node(plans, self._plan(frame, key, NS), None, zone)
         if CNAME in types:
-            wanted = self._types_behind(key, set()) | {CNAME}
+            wanted = self._types_behind(key) | {CNAME}
             plans = {rtype: self._plan(frame, key, rtype) for rtype in wanted}
             return Node(plans, self._plan(frame, key, 0), None, zone)
         return Node({rtype: self._plan(frame, key, rtype) for rtype in types}, self._nodata, None, zone)
@@ -192,22 +192,31 @@ class _Compiler:
         wildcard = _WILDCARD + key
         return self._node(zone, wildcard, frame) if wildcard in self._names else None
 
-    def _types_behind(self, key: bytes, seen: set[bytes]) -> set[int]:
+    def _types_behind(self, key: bytes) -> set[int]:
         """The types that a CNAME at `key` can come to, over every pool that it may have."""
-        rrset = self._names[key][CNAME]
         found: set[int] = set()
-        seen.add(key)
-        for target in _all_rdatas(rrset):
-            key = self._redirected(target).lower()
-            place = self._locate(key) if key_is_under(key, self._apex) else None
-            if not isinstance(place, bytes) or place in seen:
-                continue
-            types = self._names[place]
-            if place in self._cuts:
-                found.add(DS)
-            else:
-                found |= self._types_behind(place, seen) if CNAME in types else types.keys()
+        seen = {key}
+        aliases = [key]
+        for _ in range(CNAME_CHAIN_MAX):
+            targets = [target for alias in aliases for target in _all_rdatas(self._names[alias][CNAME])]
+            aliases = []
+            for place in map(self._place_of, targets):
+                if place is None or place in seen:
+                    continue
+                seen.add(place)
+                if place in self._cuts:
+                    found.add(DS)
+                elif CNAME in self._names[place]:
+                    aliases.append(place)
+                else:
+                    found |= self._names[place].keys()
         return found
+
+    def _place_of(self, target: bytes) -> bytes | None:
+        """Whose RRsets answer for an alias's target, DNAMEs followed; None: no name of this zone's."""
+        key = self._redirected(target).lower()
+        place = self._locate(key) if key_is_under(key, self._apex) else None
+        return place if isinstance(place, bytes) else None
 
     def _dname_above(self, key: bytes) -> RRset | None:
         above = next((ancestor for ancestor in self._up_to_apex(key) if ancestor in self._dnames), None)
