@@ -6,6 +6,7 @@
 Whatever fails (a file, a database, the loader itself) leaves in place what was good before.
 """
 
+import contextlib
 import gc
 import os
 import pickle
@@ -282,7 +283,8 @@ class Library:
                 timer.cancel()
                 loader.kill()
                 for pipe in (loader.stdin, loader.stdout):
-                    cast(BinaryIO, pipe).close()
+                    with contextlib.suppress(BrokenPipeError):  # of a job that it did not live to read
+                        cast(BinaryIO, pipe).close()
                 loader.wait()
                 self._loader = None
 
