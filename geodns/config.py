@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from geodns.engine.cookie import SECRET_OCTETS
 from geodns.geo import overrides
 from geodns.problems import Problem, Severity
 from geodns.zone import source
@@ -36,7 +37,6 @@ DNS_PORT = 53  # RFC 1035 section 4.2
 DEFAULT_LISTEN = "127.0.0.1:5301"
 DEFAULT_DATABASES = "geo-db/*.mmdb"
 _ESCAPED = re.compile(r"\[([*?[])\]")  # as glob.escape does it
-COOKIE_SECRET_OCTETS = 16  # RFC 9018 section 4.4: SipHash-2-4 takes 128 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +125,9 @@ def _checked_secret(value: str) -> str:
         octets = len(bytes.fromhex(value))
     except ValueError:
         octets = 0
-    if octets != COOKIE_SECRET_OCTETS:
+    if octets != SECRET_OCTETS:
         # the value itself is not told: it may be a secret with a typing error
-        raise ValueError(
-            f"a cookie secret is {2 * COOKIE_SECRET_OCTETS} hexadecimal digits (openssl rand -hex 16)"
-        )
+        raise ValueError(f"a cookie secret is {2 * SECRET_OCTETS} hexadecimal digits (openssl rand -hex 16)")
     return value.lower()
 
 

@@ -80,6 +80,17 @@ class RecordType(_ParamType):
         return [CompletionItem(kind) for kind in _USUAL_TYPES if kind.startswith(incomplete.upper())]
 
 
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to tell.",
+)
+"""--format, for commands that tell people as well as programs."""
+
+
 def geo_options(function: F) -> F:
     """--geo-db and --config, for commands that ask where an address is."""
     for option in (

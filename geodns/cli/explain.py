@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from geodns.cli import Failure, printable
-from geodns.cli.common import AddressType, NameType, RecordType, geo_options, open_locator, read_config, tell
+from geodns.cli.common import (
+    AddressType,
+    NameType,
+    RecordType,
+    format_option,
+    geo_options,
+    open_locator,
+    read_config,
+    tell,
+)
 
 if TYPE_CHECKING:
     from geodns.config import Config
@@ -37,14 +46,7 @@ _A = "A"
     help="The folder of the zone files [default: the config's, else ./zones].",
 )
 @geo_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to tell.",
-)
+@format_option
 def explain(
     name: "Name",
     type: int,

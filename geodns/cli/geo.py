@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geodns.cli import Failure, printable
-from geodns.cli.common import AddressType, geo_options, open_locator, read_config
+from geodns.cli.common import AddressType, format_option, geo_options, open_locator, read_config
 
 if TYPE_CHECKING:
     from geodns.geo.address import Address
@@ -27,14 +27,7 @@ def geo() -> None:
 @geo.command()
 @click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=AddressType())
 @geo_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to tell.",
-)
+@format_option
 def lookup(
     addresses: "tuple[Address, ...]", databases: tuple[Path, ...], config: Path | None, form: str
 ) -> None:

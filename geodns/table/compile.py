@@ -15,7 +15,6 @@ from geodns.geo.partition import Rule as GeoRule
 from geodns.name import NAME_OCTETS_MAX, key_is_under, label_offsets
 from geodns.table.render import Frame, Records, names_in, render
 from geodns.table.shape import (
-    EMPTY,
     FLAG_AA,
     Alternative,
     Choice,
@@ -86,6 +85,19 @@ class _Draft:
     steered: RRset | None = None  # its choice ends the answer
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What is being rendered: for which question, under which owner (None: the question's name).
+
+    `depth` counts the choices made before.
+    """
+
+    frame: Frame
+    qtype: int
+    owner: bytes | None = None
+    depth: int = 0
+
+
 class _Compiler:
     def __init__(self, zone: Zone) -> None:
         self._zone = zone
@@ -152,8 +164,8 @@ class _Compiler:
                 if ancestor == self._apex:
                     return
 
-    def _locate(self, key: bytes) -> bytes | Outcome:
-        """Whose RRsets answer for a name: the key of itself, a wildcard or a cut above; or NXDOMAIN."""
+    def _locate(self, key: bytes) -> bytes | None:
+        """Whose RRsets answer for a name: the key of itself, a wildcard or a cut above; None: nobody's."""
         if key in self._names:
             return key
         for ancestor in self._up_to_apex(key):
@@ -161,8 +173,8 @@ class _Compiler:
                 if ancestor in self._cuts:
                     return ancestor
                 wildcard = _WILDCARD + ancestor
-                return wildcard if wildcard in self._names else Outcome.NXDOMAIN
-        return Outcome.NXDOMAIN
+                return wildcard if wildcard in self._names else None
+        return None
 
     # nodes
 
@@ -188,7 +200,8 @@ class _Compiler:
             draft = (
                 _Draft(steered=rrset) if rrset.steering else _Draft([self._records(rrset, rrset.owner.wire)])
             )
-            return Dname(self._finish(frame, draft, rrset.owner.wire, DNAME, 0, movable=True), self._apex)
+            turn = _Turn(frame, DNAME, rrset.owner.wire)
+            return Dname(self._finish(turn, draft, movable=True), self._apex)
         wildcard = _WILDCARD + key
         return self._node(zone, wildcard, frame) if wildcard in self._names else None
 
@@ -215,8 +228,7 @@ class _Compiler:
     def _place_of(self, target: bytes) -> bytes | None:
         """Whose RRsets answer for an alias's target, DNAMEs followed; None: no name of this zone's."""
         key = self._redirected(target).lower()
-        place = self._locate(key) if key_is_under(key, self._apex) else None
-        return place if isinstance(place, bytes) else None
+        return self._locate(key) if key_is_under(key, self._apex) else None
 
     def _dname_above(self, key: bytes) -> RRset | None:
         above = next((ancestor for ancestor in self._up_to_apex(key) if ancestor in self._dnames), None)
@@ -236,7 +248,7 @@ class _Compiler:
     def _plan(self, frame: Frame, key: bytes, qtype: int) -> Plan:
         draft = _Draft()
         self._answer(draft, key, None, qtype, [key])
-        return self._finish(frame, draft, None, qtype, 0)
+        return self._finish(_Turn(frame, qtype), draft)
 
     def _answer(self, draft: _Draft, key: bytes, owner: bytes | None, qtype: int, chain: list[bytes]) -> None:
         """Add what the RRsets at `key` say of `qtype`.
@@ -272,7 +284,7 @@ class _Compiler:
             self._redirect(draft, dname, target, qtype, chain)
             return
         place = self._locate(key)
-        if isinstance(place, Outcome):
+        if place is None:
             self._negative_answer(draft, Outcome.NXDOMAIN)
         else:
             self._answer(draft, place, target, qtype, chain)
@@ -334,60 +346,49 @@ class _Compiler:
         types = self._rrsets.get(key)
         if types is None and key_is_under(key, self._apex):
             place = self._locate(key)
-            types = self._names[place] if isinstance(place, bytes) and place not in self._cuts else {}
+            types = self._names[place] if place is not None and place not in self._cuts else {}
         return types or {}
 
     def _records(self, rrset: RRset, owner: bytes | None) -> Records:
         return Records(owner, rrset.type, rrset.ttl, rrset.rdatas)
 
-    def _finish(
-        self, frame: Frame, draft: _Draft, owner: bytes | None, qtype: int, depth: int, movable: bool = False
-    ) -> Plan:
+    def _finish(self, turn: _Turn, draft: _Draft, movable: bool = False) -> Plan:
         """Render a draft, and the choice that it ends in."""
-        body = render(frame, draft.answer, draft.authority, draft.required, draft.optional, movable)
+        body = render(turn.frame, draft.answer, draft.authority, draft.required, draft.optional, movable)
         plan = Plan(draft.outcome, draft.flags, body)
         if draft.steered is None:
             return plan
-        if draft.answer:
-            owner = self._last_target(draft)
-        return replace(plan, choice=self._choice(frame, draft.steered, owner, qtype, depth))
-
-    @staticmethod
-    def _last_target(draft: _Draft) -> bytes:
-        return draft.answer[-1].rdatas[0]  # a chain's last CNAME leads to what is chosen from
+        if draft.answer:  # a chain's last CNAME leads to what is chosen from
+            turn = replace(turn, owner=draft.answer[-1].rdatas[0])
+        return replace(plan, choice=self._choice(turn, draft.steered))
 
     # choices
 
-    def _choice(self, frame: Frame, rrset: RRset, owner: bytes | None, qtype: int, depth: int) -> Choice:
+    def _choice(self, turn: _Turn, rrset: RRset) -> Choice:
         steering = rrset.steering
         assert steering is not None
-        names: list[str] = []  # of the pools that answer, in the order of `alternatives`
+        pools: list[Pool] = []  # those that answer, in the order of `alternatives`
         ways: list[tuple[str, ...]] = []
         rules: list[GeoRule] = []
         for rule in steering.rules:
-            way = _way(steering, rule.pool)
-            pool = way[-1]
-            if pool in names:
-                outcome = names.index(pool)
-            elif pool == DEFAULT_POOL:
+            way, pool = _way(steering, rule.pool)
+            if pool is None:
                 outcome = OUTCOME_DEFAULT
+            elif pool in pools:
+                outcome = pools.index(pool)
             else:
-                outcome = len(names)
-                names.append(pool)
+                outcome = len(pools)
+                pools.append(pool)
             ways.append(way)
             subnets = tuple((net.version, int(net.network_address), net.prefixlen) for net in rule.subnets)
             rules.append(GeoRule(outcome, subnets, rule.asns, rule.geos))
-        pools = [_usable(steering.pools[name]) for name in names]
         key = _key(tuple(rules))
         self._rules[key] = tuple(rules)
         return Choice(
             key=key,
             rules=tuple(rules),
-            alternatives=tuple(
-                self._alternative(frame, rrset, owner, qtype, depth, pool.name, pool.policy, pool)
-                for pool in pools
-            ),
-            default=self._alternative(frame, rrset, owner, qtype, depth, DEFAULT_POOL, Policy.ALL, None),
+            alternatives=tuple(self._of_pool(turn, rrset, pool) for pool in pools),
+            default=self._alternative(turn, rrset, DEFAULT_POOL, rrset.rdatas, None),
             owner=str(rrset.owner),
             type=rrset.type,
             ttl=rrset.ttl,
@@ -395,31 +396,28 @@ class _Compiler:
             ways=tuple(ways),
         )
 
+    def _of_pool(self, turn: _Turn, rrset: RRset, pool: Pool) -> Alternative:
+        weights = tuple(value.weight for value in pool.values) if pool.policy is Policy.WEIGHTED else None
+        return self._alternative(turn, rrset, pool.name, tuple(value.rdata for value in pool.values), weights)
+
     def _alternative(
         self,
-        frame: Frame,
+        turn: _Turn,
         rrset: RRset,
-        owner: bytes | None,
-        qtype: int,
-        depth: int,
-        name: str,
-        policy: Policy,
-        pool: Pool | None,
+        pool: str,
+        rdatas: tuple[bytes, ...],
+        weights: tuple[int, ...] | None,
     ) -> Alternative:
-        if pool is None:
-            rdatas = rrset.rdatas
+        """Values to answer with, all of them without `weights`."""
+        if weights is None and rrset.type in (CNAME, DNAME):
+            # One CNAME an owner (RFC 2181 section 10.1), one DNAME (RFC 6672 section 2.4): one is drawn.
             weights = (1,) * len(rdatas)
-        else:
-            rdatas = tuple(value.rdata for value in pool.values)
-            weights = tuple(value.weight for value in pool.values)
-        # An owner has one CNAME (RFC 2181 section 10.1) and one DNAME (RFC 6672 section 2.4): one is drawn.
-        one_of = policy is Policy.WEIGHTED or rrset.type in (CNAME, DNAME)
-        answers = [(data,) for data in rdatas] if one_of and rdatas else [rdatas]
-        if len(answers) == 1:
+        answers = [(data,) for data in rdatas] if weights and rdatas else [rdatas]
+        if weights is None or len(answers) == 1:
             weights = (1,)
         return Alternative(
-            pool=name,
-            plans=tuple(self._chosen(frame, rrset, owner, qtype, depth, answer) for answer in answers),
+            pool=pool,
+            plans=tuple(self._chosen(turn, rrset, answer) for answer in answers),
             weights=weights,
             total=sum(weights),
             values=tuple(
@@ -428,42 +426,36 @@ class _Compiler:
             ),
         )
 
-    def _chosen(
-        self,
-        frame: Frame,
-        rrset: RRset,
-        owner: bytes | None,
-        qtype: int,
-        depth: int,
-        rdatas: tuple[bytes, ...],
-    ) -> Plan:
+    def _chosen(self, turn: _Turn, rrset: RRset, rdatas: tuple[bytes, ...]) -> Plan:
         """The plan of one possible choice: its records, and where a CNAME among them leads."""
-        draft = _Draft([Records(owner, rrset.type, rrset.ttl, rdatas)])
+        draft = _Draft([Records(turn.owner, rrset.type, rrset.ttl, rdatas)])
+        turn = replace(turn, depth=turn.depth + 1)
         if not rdatas:
             self._negative_answer(draft, Outcome.NODATA)
-        elif rrset.type == CNAME and qtype != CNAME:
-            self._chase(draft, rdatas[0], qtype, [rrset.owner.key])
-            if draft.steered is not None and depth + 1 >= CHOICE_DEPTH_MAX:
+        elif rrset.type == CNAME and turn.qtype != CNAME:
+            self._chase(draft, rdatas[0], turn.qtype, [rrset.owner.key])
+            if turn.depth >= CHOICE_DEPTH_MAX:
                 draft.steered = None
         else:
             draft.optional += self._addresses(rrset, rdatas)
-        return self._finish(frame, draft, owner, qtype, depth + 1, movable=True)
+        return self._finish(turn, draft, movable=True)
 
 
 DEFAULT_POOL = "default"
 """What explain calls the record's own values."""
 
 
-def _way(steering: Steering, name: str) -> tuple[str, ...]:
-    """The pools asked in turn, from a rule's pool to the one that answers; "default" if none can."""
+def _way(steering: Steering, name: str) -> tuple[tuple[str, ...], Pool | None]:
+    """The pools asked in turn, from a rule's pool on, and the one that answers, None if none can."""
     way = []
-    pool: str | None = name
-    while pool is not None and pool not in way:
-        way.append(pool)
-        if _usable(steering.pools[pool]).values:
-            return tuple(way)
-        pool = steering.pools[pool].fallback
-    return (*way, DEFAULT_POOL)
+    following: str | None = name
+    while following is not None and following not in way:
+        way.append(following)
+        pool = _usable(steering.pools[following])
+        if pool.values:
+            return tuple(way), pool
+        following = pool.fallback
+    return (*way, DEFAULT_POOL), None
 
 
 def _usable(pool: Pool) -> Pool:
@@ -515,4 +507,4 @@ def _key(rules: Rules) -> str:
     return hashlib.blake2b(repr(rules).encode(), digest_size=16).hexdigest()
 
 
-__all__ = ["CNAME_CHAIN_MAX", "DEFAULT_POOL", "EMPTY", "compile_zone", "link", "table_rules"]
+__all__ = ["CNAME_CHAIN_MAX", "DEFAULT_POOL", "compile_zone", "link", "table_rules"]

@@ -47,9 +47,6 @@ class Body:
     cuts: tuple[tuple[int, int], ...] = ()
 
 
-EMPTY = Body(b"", 0, 0, 0, 0)
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """An answer: the flags (AA and rcode), the records, and then perhaps a choice that adds more.

@@ -51,6 +51,18 @@ def test_steered_aliases_in_a_circle_compile() -> None:
     assert {"a.example.com.", "b.example.com."} >= {str(rrset.name) for rrset in message.answer}
 
 
+def test_a_pool_may_be_called_default() -> None:
+    """Its values answer, and not the record's own: the word means those only as a fallback."""
+    text = """
+www:
+  type: A
+  value: 192.0.2.80
+  dynamic: {pools: {default: {values: [{value: 203.0.113.9}]}}, rules: [{pool: default}]}
+"""
+    (rrset,) = ask(make_snapshot({"example.com": HEAD + text}), "www.example.com.").answer
+    assert ["203.0.113.9"] == [str(data) for data in rrset]
+
+
 @pytest.mark.parametrize("owner", ["big", "'*.big'"])
 def test_a_large_set_is_compressed_within_what_a_pointer_reaches(owner: str) -> None:
     """An answer of 45 kB over TCP has every name right, behind the 16 kB that pointers reach as well."""
