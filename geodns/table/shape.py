@@ -83,8 +83,8 @@ class Choice:
 
     `key` stands for `rules` where a partition is looked up: equal rules, equal key.
 
-    `rules` have an index into `alternatives` as outcome; `default` answers what no rule takes. `why` is
-    for explain: for each outcome the way from the rule's pool over the fallbacks to the pool that answers.
+    `rules` have an index into `alternatives` as outcome; `default` answers what no rule takes. `ways` are
+    for explain: for each rule the way from its pool over the fallbacks to the pool that answers.
     """
 
     key: str
@@ -95,7 +95,7 @@ class Choice:
     type: int
     ttl: int
     rule_marks: tuple[str, ...] = ()  # file:line:column of each of `rules`
-    ways: tuple[tuple[str, ...], ...] = ()  # for each alternative: ("fra", "iad"): iad answers
+    ways: tuple[tuple[str, ...], ...] = ()  # for each rule; ("fra", "iad"): iad answers
 
 
 @dataclass(frozen=True, slots=True)
