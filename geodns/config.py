@@ -36,6 +36,7 @@ CONFIG_OCTETS_MAX = 1 << 20  # a config of a megabyte is some other file
 DNS_PORT = 53  # RFC 1035 section 4.2
 DEFAULT_LISTEN = "127.0.0.1:5301"
 DEFAULT_DATABASES = "geo-db/*.mmdb"
+_DURATION = re.compile(r"(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s?)?")
 _ESCAPED = re.compile(r"\[([*?[])\]")  # as glob.escape does it
 
 
@@ -181,6 +182,75 @@ class Cookies(_Part):
         return self
 
 
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value.strip())
+    if not found or not value.strip():
+        raise ValueError(f'"{value}" is not a duration, such as 10, 0.5s, 5m or 1h30m')
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+Duration = Annotated[float, BeforeValidator(_duration)]
+"""Seconds; written as a number of them, or with units: 10, 0.5s, 5m, 1h30m."""
+
+
+class Health(_Part):
+    """How values are checked, where a zone file does not say otherwise, and what checks may do."""
+
+    interval: Duration = Field(default=10.0, ge=0.05, le=86_400, description="from check to check")
+    timeout: Duration = Field(default=3.0, ge=0.01, le=300, description="of one check")
+    rise: int = Field(default=2, ge=1, le=1000, description="successes in a row that bring a value up")
+    fall: int = Field(default=3, ge=1, le=1000, description="failures that bring a value down")
+    ok: int = Field(
+        default=1, ge=1, le=1000, description="successes in a row that forget the failures counted so far"
+    )
+    jitter: float = Field(
+        default=0.1, ge=0, le=1, description="share of the interval by which each check is moved at random"
+    )
+    source: Strings = Field(
+        default_factory=list, description="addresses to check from, one for each family at most", max_length=2
+    )
+    startup_timeout: Duration = Field(
+        default=2.0, ge=0, le=300, description="for the first round of checks, before anything is answered"
+    )
+    exec: bool = Field(default=False, description="whether zone files may have commands run as checks")
+    external: Path | None = Field(
+        default=None,
+        description='a file that other tools write: lines of "NAME up [reason]" or "NAME down [reason]"',
+    )
+    probes_at_once: int = Field(
+        default=500, ge=1, le=100_000, description="checks under way at a time; each is a file descriptor"
+    )
+
+
+class Control(_Part):
+    """The HTTP endpoint of this instance, for `geodns status`, peers and other tools."""
+
+    listen: Strings = Field(
+        default_factory=list, description="ADDR:PORT or [v6]:PORT; nothing listens when there is none"
+    )
+    token_file: Path | None = Field(
+        default=None,
+        description="a file with the token that others show, readable by nobody else; needed for writing, "
+        "and for everything when `listen` is no loopback address",
+    )
+
+
+class Peer(_Part):
+    """Another instance of these nameservers, whose view of the values counts as much as ours."""
+
+    url: str = Field(description="its control endpoint, such as http://192.0.2.2:5380")
+    token_file: Path | None = Field(default=None, description="a file with its token; ours if left out")
+
+    @model_validator(mode="after")
+    def _http(self) -> Self:
+        if not re.fullmatch(r"https?://[^/\s]+/?", self.url):
+            raise ValueError(f'"{self.url}" is not of the form http://ADDRESS:PORT')
+        return self
+
+
 class Limits(_Part):
     """Every bound, with its unit in its name."""
 
@@ -263,6 +333,16 @@ class Config(_Part):
     geo: Geo = Field(default=Geo())
     server: Server = Field(default=Server())
     cookies: Cookies = Field(default=Cookies())
+    health: Health = Field(default=Health())
+    control: Control = Field(default=Control())
+    peers: list[Peer] = Field(
+        default_factory=list,
+        description="the other instances; a value is down when most of those that are heard see it down",
+        max_length=16,
+    )
+    state: Path = Field(
+        default=Path("state"), description="the folder for what has to survive a restart: health, overrides"
+    )
     limits: Limits = Field(default=Limits())
 
     @property
@@ -434,6 +514,18 @@ class _Reader:
         if config.cookies.secret_file is not None:
             secret_file = folder / config.cookies.secret_file
             update["cookies"] = config.cookies.model_copy(update={"secret_file": secret_file})
+        if config.health.external is not None:
+            update["health"] = config.health.model_copy(update={"external": folder / config.health.external})
+        if config.control.token_file is not None:
+            token_file = folder / config.control.token_file
+            update["control"] = config.control.model_copy(update={"token_file": token_file})
+        update["peers"] = [
+            peer
+            if peer.token_file is None
+            else peer.model_copy(update={"token_file": folder / peer.token_file})
+            for peer in config.peers
+        ]
+        update["state"] = folder / config.state
         return config.model_copy(update=update)
 
     def _problem(

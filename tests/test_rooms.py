@@ -32,7 +32,7 @@ MAY_ASK["cli"] = (set(MAY_ASK), "the commands may use everything, and nothing us
 # Of these rooms one room may ask only for the modules named: the words both sides share.
 ONLY = {
     ("engine", "geo"): {"partition"},
-    ("engine", "table"): {"shape"},
+    ("engine", "table"): {"shape", "steer"},
     ("zone", "geo"): {"codes", "address"},
     ("geo", "problems"): {"problems"},
     ("table", "geo"): {"partition"},

@@ -371,7 +371,7 @@ class _Compiler:
         ways: list[tuple[str, ...]] = []
         rules: list[GeoRule] = []
         for rule in steering.rules:
-            way, pool = _way(steering, rule.pool)
+            way, pool = _way(steering, rule.pools[0])
             if pool is None:
                 outcome = OUTCOME_DEFAULT
             elif pool in pools:
@@ -454,7 +454,7 @@ def _way(steering: Steering, name: str) -> tuple[tuple[str, ...], Pool | None]:
         pool = _usable(steering.pools[following])
         if pool.values:
             return tuple(way), pool
-        following = pool.fallback
+        following = pool.fallbacks[0].pool if pool.fallbacks else None
     return (*way, DEFAULT_POOL), None
 
 

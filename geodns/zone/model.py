@@ -34,51 +34,128 @@ class Status(Enum):
     DOWN = "down"
 
 
+class CheckKind(Enum):
+    """What a health check does to find out whether something is up."""
+
+    TCP = "tcp"
+    HTTP = "http"
+    HTTPS = "https"
+    DNS = "dns"
+    EXEC = "exec"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """A health check as the zone file writes it. None and () mean: not written, a default holds.
+
+    Times are seconds. `rise` successes in a row bring a value up, `fall` failures bring it down, and `ok`
+    successes in a row forget the failures counted so far (gdnsd's up_thresh, down_thresh and ok_thresh).
+    """
+
+    kind: CheckKind
+    mark: Mark
+    port: int | None = None  # TCP 443, HTTP 80, HTTPS 443, DNS 53 where it is not written
+    host: str | None = None  # HTTP Host and TLS server name; None: the record's name
+    host_is_value: bool = False  # octoDNS's `host: null`: the value itself is the host
+    path: str = "/_dns"  # octoDNS's default
+    statuses: tuple[int, ...] = ()  # HTTP statuses that are a success; () is 200 to 399
+    body: str = ""  # a regular expression that the body has to match somewhere; "" is any body
+    verify: bool = True  # whether an HTTPS certificate is verified
+    question: tuple[str, str] = ("", "")  # DNS: name and type
+    command: tuple[str, ...] = ()  # EXEC
+    name: str = ""  # EXTERNAL: under which name others report
+    interval: float | None = None
+    timeout: float | None = None
+    rise: int | None = None
+    fall: int | None = None
+    ok: int | None = None
+    jitter: float | None = None  # share of the interval, 0 to 1
+    source: str = ""  # the address to check from
+
+
 @dataclass(frozen=True, slots=True)
 class PoolValue:
-    """One value of a pool; `weight` is 0 to 65535 and counts only in a weighted pool."""
+    """One value of a pool; `weight` is 0 to 65535 and counts only where one is chosen by weight.
+
+    `site` is what stays the same for all types of a site of `$zone.pools` (b"": the value is its own site).
+    `addresses` are those of that site, whose checks decide for a value that has no address itself.
+    """
 
     rdata: Rdata
     weight: int
     status: Status
     mark: Mark
+    site: bytes = b""
+    addresses: tuple[str, ...] = ()
 
 
 class Policy(Enum):
-    """How a pool answers: with `ALL` its values, or with one of them, drawn by weight."""
+    """How a pool answers: with `ALL` its values, or with some of them, drawn by weight for each answer, or
+    chosen by weight and the client's subnet, so that a client keeps its value.
+    """
 
     ALL = "all"
     WEIGHTED = "weighted"
+    HASH = "hash"
+
+
+class WhenAllDown(Enum):
+    """What a record answers when no pool can: its own values, all values as if they were up, or nothing."""
+
+    DEFAULT = "default"
+    ALL = "all"
+    NODATA = "nodata"
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A pool that stands in for another; of several, each takes clients by its weight."""
+
+    pool: str
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """A named set of values that belong together, usually one site's.
 
-    `fallback` names the pool that stands in when none of the values is up.
+    `fallbacks` stand in when it is down, which it is when less than `min_up` of its weight is up, or nothing.
+    `is_shared` says that it comes from `$zone.pools`.
     """
 
     name: str
     values: tuple[PoolValue, ...]
     policy: Policy
-    fallback: str | None
+    fallbacks: tuple[Fallback, ...]
     mark: Mark
     latitude: float | None = None
     longitude: float | None = None
+    answers: int | None = None  # how many values; None: all of them with ALL, else one
+    min_up: float | None = None  # 0 to 1; None: 0.5 for more than one value
+    slow_start: int = 0  # seconds in which a value that came back takes its share
+    bias: int = 0  # -99 to 99, Route 53's
+    check: HealthCheck | None = None  # None: the record's
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Clients in any of `subnets`, `asns` or `geos` go to `pool`; a rule without any of them takes the rest.
+    """Clients in any of `subnets`, `asns` or `geos` go to `pools`; a rule without any of them takes the rest.
 
     `geos` are upper-case codes: continent, continent-country or continent-country-subdivision ("NA-US-CA").
+    Of `pools` the first that is up answers; with `nearest`, the `answers` nearest ones that are up. `share`
+    (above 0, at most 1) is the part of the clients' subnets that the rule takes.
     """
 
-    pool: str
+    pools: tuple[str, ...]
     subnets: tuple[IPv4Network | IPv6Network, ...]
     asns: tuple[int, ...]
     geos: tuple[str, ...]
     mark: Mark
+    nearest: bool = False
+    answers: int = 1
+    share: float = 1.0
 
     @property
     def is_catch_all(self) -> bool:
@@ -96,6 +173,8 @@ class Steering:
     pools: dict[str, Pool]
     rules: tuple[Rule, ...]
     mark: Mark
+    when_all_down: WhenAllDown = WhenAllDown.DEFAULT
+    check: HealthCheck | None = None  # of the values of pools that have none of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +193,7 @@ class RRset:
     mark: Mark
     steering: Steering | None = None
     lenient: bool = False
+    ttl_min: int | None = None  # seconds; of an answer that depends on health. None: half of `ttl`
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +220,7 @@ class Zone:
     aliases: dict[bytes, Alias] = field(default_factory=dict)
     soa_made: bool = False
     local: bool = False  # one of the built-in zones: localhost and its kin
+    pools: dict[str, Mark] = field(default_factory=dict)  # `$zone.pools`: name to place in the file
 
     @property
     def serial(self) -> int:

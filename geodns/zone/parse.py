@@ -32,6 +32,7 @@ from geodns.zone.forms import (
 )
 from geodns.zone.model import (
     Alias,
+    Fallback,
     Mark,
     Policy,
     Pool,
@@ -349,8 +350,8 @@ class _Reader:
                 PoolValue(wire, WEIGHT_DEFAULT, Status.OBEY, place)
                 for wire, place in zip(rdatas, marks, strict=True)
             )
-            pools[code] = Pool(code, values, Policy.ALL, None, mark)
-            rules.append(Rule(code, (), (), (code,), mark))
+            pools[code] = Pool(code, values, Policy.ALL, (), mark)
+            rules.append(Rule((code,), (), (), (code,), mark))
         return Steering(pools, tuple(rules), self._mark(node.at))
 
     def _dynamic(self, where: str, rtype: int, form: DynamicForm, node: Node) -> Steering:
@@ -388,12 +389,12 @@ class _Reader:
         place = form.location
         # octoDNS's `fallback: default`: the record's own values, which is where every chain of fallbacks
         # ends.
-        fallback = None if form.fallback == "default" else form.fallback
+        fallbacks = () if form.fallback in (None, "default") else (Fallback(str(form.fallback)),)
         return Pool(
             str(key),
             tuple(values),
             policy,
-            fallback,
+            fallbacks,
             self._mark(key.at),
             None if place is None else place.lat,
             None if place is None else place.lon,
@@ -404,7 +405,7 @@ class _Reader:
         asns = [self._asn(where, item) for item in form.asns or ()]
         geos = [self._geo_code(where, item) for item in form.geos or ()]
         return Rule(
-            form.pool,
+            (form.pool,),
             tuple(subnet for subnet in subnets if subnet is not None),
             tuple(asn for asn in asns if asn is not None),
             tuple(geo for geo in geos if geo is not None),

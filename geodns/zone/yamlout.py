@@ -181,7 +181,7 @@ def _loc(wire: bytes) -> dict[str, object] | None:
 
 def _steering(rtype: int, steering: Steering) -> tuple[str, dict[str, object]]:
     """octoDNS's `geo` where that says it all, else `dynamic`."""
-    if all(map(_is_geo_rule, steering.rules)) and [rule.pool for rule in steering.rules] == list(
+    if all(map(_is_geo_rule, steering.rules)) and [rule.pools[0] for rule in steering.rules] == list(
         steering.pools
     ):
         pools = steering.pools.values()
@@ -194,23 +194,20 @@ def _steering(rtype: int, steering: Steering) -> tuple[str, dict[str, object]]:
 
 
 def _is_geo_rule(rule: Rule) -> bool:
-    return rule.geos == (rule.pool,) and not rule.subnets and not rule.asns
+    return rule.geos == rule.pools and not rule.subnets and not rule.asns
 
 
 def _is_plain(pool: Pool) -> bool:
     plain = (
-        pool.policy is Policy.ALL
-        and pool.fallback is None
-        and pool.latitude is None
-        and pool.longitude is None
+        pool.policy is Policy.ALL and not pool.fallbacks and pool.latitude is None and pool.longitude is None
     )
     return plain and all(value.status is Status.OBEY for value in pool.values)
 
 
 def _pool(rtype: int, pool: Pool) -> dict[str, object]:
     form: dict[str, object] = {"values": [_pool_value(rtype, pool.policy, value) for value in pool.values]}
-    if pool.fallback is not None:
-        form["fallback"] = pool.fallback
+    if pool.fallbacks:
+        form["fallback"] = pool.fallbacks[0].pool
     if pool.latitude is not None and pool.longitude is not None:
         form["location"] = {"lat": pool.latitude, "lon": pool.longitude}
     return form
@@ -233,7 +230,7 @@ def _rule(rule: Rule) -> dict[str, object]:
         form["asns"] = list(rule.asns)
     if rule.geos:
         form["geos"] = list(rule.geos)
-    return form | {"pool": rule.pool}
+    return form | {"pool": rule.pools[0]}
 
 
 # How it is written: block style

@@ -356,10 +356,10 @@ def _steering(zone: Zone) -> list[object]:
         (
             rrset.lenient,
             [
-                (pool.name, pool.policy, pool.fallback, pool.latitude, pool.longitude, _values(pool.values))
+                (pool.name, pool.policy, pool.fallbacks, pool.latitude, pool.longitude, _values(pool.values))
                 for pool in rrset.steering.pools.values()
             ],
-            [(rule.pool, rule.subnets, rule.asns, rule.geos) for rule in rrset.steering.rules],
+            [(rule.pools, rule.subnets, rule.asns, rule.geos) for rule in rrset.steering.rules],
         )
         for _, rrsets in sorted(zone.rrsets.items())
         for rrset in rrsets.values()

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 from geodns.name import Name
 from geodns.zone import load_text
-from geodns.zone.model import Mark, Policy, RRset, Status, Zone
+from geodns.zone.model import Fallback, Mark, Policy, RRset, Status, Zone
 from geodns.zone.rdata import to_text
 
 APEX = Name.parse("example.com.")
@@ -118,11 +118,11 @@ def test_the_short_form_is_a_pool_and_a_rule_for_each_place() -> None:
         1,
     ).steering
     assert steering is not None
-    assert [("EU", ("EU",), 6), ("NA-US", ("NA-US",), 7)] == [
-        (rule.pool, rule.geos, rule.mark.line) for rule in steering.rules
+    assert [(("EU",), ("EU",), 6), (("NA-US",), ("NA-US",), 7)] == [
+        (rule.pools, rule.geos, rule.mark.line) for rule in steering.rules
     ]
     pool = steering.pools["NA-US"]
-    assert (Policy.ALL, None) == (pool.policy, pool.fallback)
+    assert (Policy.ALL, ()) == (pool.policy, pool.fallbacks)
     assert [(b"\xcb\0\x71\3", 1, Status.OBEY), (b"\xcb\0\x71\4", 1, Status.OBEY)] == [
         (value.rdata, value.weight, value.status) for value in pool.values
     ]
@@ -150,11 +150,16 @@ def test_the_dynamic_form() -> None:
     assert steering is not None
     fra, iad = steering.pools["fra"], steering.pools["iad"]
     assert [(3, Status.OBEY), (1, Status.DOWN)] == [(value.weight, value.status) for value in fra.values]
-    assert (Policy.WEIGHTED, "iad", 50.1, -8.0) == (fra.policy, fra.fallback, fra.latitude, fra.longitude)
-    assert (Policy.ALL, None, None) == (iad.policy, iad.fallback, iad.latitude)
+    assert (Policy.WEIGHTED, (Fallback("iad"),), 50.1, -8.0) == (
+        fra.policy,
+        fra.fallbacks,
+        fra.latitude,
+        fra.longitude,
+    )
+    assert (Policy.ALL, (), None) == (iad.policy, iad.fallbacks, iad.latitude)
     first, last = steering.rules
     assert (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")) == first.subnets
-    assert ((64500, 64501), ("EU", "NA-US-CA"), "fra") == (first.asns, first.geos, first.pool)
+    assert ((64500, 64501), ("EU", "NA-US-CA"), ("fra",)) == (first.asns, first.geos, first.pools)
     assert last.is_catch_all
 
 

@@ -17,7 +17,7 @@ def _steered(view: View) -> Iterator[tuple[RRset, Steering]]:
 
 def _is_geo(steering: Steering) -> bool:
     """True for the short form: a rule for each pool, and the pool named as the place."""
-    return all(rule.geos == (rule.pool,) for rule in steering.rules)
+    return all(rule.geos == rule.pools for rule in steering.rules)
 
 
 def _pools(steering: Steering) -> str:
@@ -42,17 +42,19 @@ def pool_empty(view: View) -> Iterator[Finding]:
 def pool_unknown(view: View) -> Iterator[Finding]:
     for rrset, steering in _steered(view):
         for number, rule in enumerate(steering.rules, 1):
-            if rule.pool not in steering.pools:
-                what = f'rule {number} leads to the pool "{rule.pool}", which does not exist'
-                yield Finding(rrset, rule.mark, what, _pools(steering))
+            for pool in rule.pools:
+                if pool not in steering.pools:
+                    what = f'rule {number} leads to the pool "{pool}", which does not exist'
+                    yield Finding(rrset, rule.mark, what, _pools(steering))
 
 
 def fallback_unknown(view: View) -> Iterator[Finding]:
     for rrset, steering in _steered(view):
         for pool in steering.pools.values():
-            if pool.fallback is not None and pool.fallback not in steering.pools:
-                what = f'pool "{pool.name}" falls back to "{pool.fallback}", which does not exist'
-                yield Finding(rrset, pool.mark, what, _pools(steering))
+            for fallback in pool.fallbacks:
+                if fallback.pool not in steering.pools:
+                    what = f'pool "{pool.name}" falls back to "{fallback.pool}", which does not exist'
+                    yield Finding(rrset, pool.mark, what, _pools(steering))
 
 
 def fallback_loop(view: View) -> Iterator[Finding]:
@@ -69,18 +71,19 @@ def _way(pools: dict[str, Pool], start: Pool) -> list[str]:
     """The pools from one over its fallbacks, until the last or one that was there before."""
     way = [start.name]
     pool: Pool | None = start
-    while pool is not None and pool.fallback is not None:
-        seen = pool.fallback in way
-        way.append(pool.fallback)
+    while pool is not None and pool.fallbacks:
+        fallback = pool.fallbacks[0].pool
+        seen = fallback in way
+        way.append(fallback)
         if seen:
             break
-        pool = pools.get(pool.fallback)
+        pool = pools.get(fallback)
     return way
 
 
 def pool_unused(view: View) -> Iterator[Finding]:
     for rrset, steering in _steered(view):
-        used = {rule.pool for rule in steering.rules}
+        used = {pool for rule in steering.rules for pool in rule.pools}
         for name in list(used):
             if name in steering.pools:
                 used.update(_way(steering.pools, steering.pools[name]))
