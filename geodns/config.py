@@ -11,7 +11,7 @@ import glob
 import os
 import re
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -34,6 +34,8 @@ from geodns.zone import source
 CONFIG_NAME = "geodns.yaml"  # what `load_config` looks for in the working directory
 CONFIG_OCTETS_MAX = 1 << 20  # a config of a megabyte is some other file
 DNS_PORT = 53  # RFC 1035 section 4.2
+CONTROL_PORT = 5380  # of our own choice: nothing is registered there
+TOKEN_OCTETS_MIN = 16  # of a token: what can not be guessed; openssl rand -hex 16 makes 32
 DEFAULT_LISTEN = "127.0.0.1:5301"
 DEFAULT_DATABASES = "geo-db/*.mmdb"
 _DURATION = re.compile(r"(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s?)?")
@@ -55,18 +57,22 @@ class Listen:
     def is_wildcard(self) -> bool:
         return self.host in ("0.0.0.0", "::")
 
+    @property
+    def is_loopback(self) -> bool:
+        return ip_address(self.host).is_loopback
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if self.is_v6 else f"{self.host}:{self.port}"
 
 
-def parse_listen(text: str) -> tuple[Listen, ...]:
-    """The addresses that `ADDR:PORT`, `[v6]:PORT` or `localhost:PORT` means; without a port it is 53.
+def parse_listen(text: str, usual_port: int = DNS_PORT) -> tuple[Listen, ...]:
+    """The addresses that `ADDR:PORT`, `[v6]:PORT` or `localhost:PORT` means; the port may be left out.
 
     `0.0.0.0` is every IPv4 address of the machine and `[::]` every IPv6 address, neither of them both, so
     that they can stand beside each other. Raises ValueError with a sentence for the user.
     """
     host, port_text = _split_host(text.strip(), text)
-    port = DNS_PORT
+    port = usual_port
     if port_text is not None:
         if not (port_text.isascii() and port_text.isdigit() and int(port_text) <= 65535):
             raise ValueError(f'"{port_text}" in "{text}" is not a port (0 to 65535)')
@@ -104,6 +110,16 @@ def _checked_listen(values: list[str]) -> list[str]:
     listens = [listen for value in values for listen in parse_listen(value)]
     if not listens:
         raise ValueError("there is no address to listen on")
+    _check_distinct(listens)
+    return values
+
+
+def _checked_control(values: list[str]) -> list[str]:
+    _check_distinct([listen for value in values for listen in parse_listen(value, CONTROL_PORT)])
+    return values
+
+
+def _check_distinct(listens: list[Listen]) -> None:
     for at, listen in enumerate(listens):
         for other in listens[at + 1 :]:
             if listen.port and listen.port == other.port and listen.is_v6 == other.is_v6:
@@ -114,7 +130,6 @@ def _checked_listen(values: list[str]) -> list[str]:
                     raise ValueError(
                         f"{one} is already part of {every}, which is every address of the machine"
                     )
-    return values
 
 
 def _as_list(value: object) -> object:
@@ -228,7 +243,7 @@ class Health(_Part):
 class Control(_Part):
     """The HTTP endpoint of this instance, for `geodns status`, peers and other tools."""
 
-    listen: Strings = Field(
+    listen: Annotated[Strings, AfterValidator(_checked_control)] = Field(
         default_factory=list, description="ADDR:PORT or [v6]:PORT; nothing listens when there is none"
     )
     token_file: Path | None = Field(
@@ -237,18 +252,32 @@ class Control(_Part):
         "and for everything when `listen` is no loopback address",
     )
 
+    @property
+    def addresses(self) -> tuple[Listen, ...]:
+        """What `listen` means, in its order."""
+        return tuple(listen for text in self.listen for listen in parse_listen(text, CONTROL_PORT))
+
+    @model_validator(mode="after")
+    def _token_where_others_reach_it(self) -> Self:
+        for listen in self.addresses:
+            if self.token_file is None and not listen.is_loopback:
+                raise ValueError(f"others can reach {listen}: it needs a token_file, or a loopback address")
+        return self
+
+
+def _checked_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+/?", value):
+        raise ValueError(f'"{value}" is not of the form http://ADDRESS:PORT')
+    return value.rstrip("/")
+
 
 class Peer(_Part):
     """Another instance of these nameservers, whose view of the values counts as much as ours."""
 
-    url: str = Field(description="its control endpoint, such as http://192.0.2.2:5380")
+    url: Annotated[str, AfterValidator(_checked_url)] = Field(
+        description="its control endpoint, such as http://192.0.2.2:5380"
+    )
     token_file: Path | None = Field(default=None, description="a file with its token; ours if left out")
-
-    @model_validator(mode="after")
-    def _http(self) -> Self:
-        if not re.fullmatch(r"https?://[^/\s]+/?", self.url):
-            raise ValueError(f'"{self.url}" is not of the form http://ADDRESS:PORT')
-        return self
 
 
 class Limits(_Part):
@@ -376,6 +405,8 @@ def override(
     databases: tuple[Path, ...] = (),
     engine: str | None = None,
     server_id: str | None = None,
+    control: tuple[str, ...] = (),
+    peers: tuple[str, ...] = (),
 ) -> Config:
     """`config` with what the command line says instead. Raises ValueError with a sentence for the user."""
     data = config.model_dump()
@@ -390,6 +421,10 @@ def override(
         data["engine"] = engine
     if server_id is not None:
         data["server"]["id"] = server_id
+    if control:
+        data["control"]["listen"] = list(control)
+    if peers:
+        data["peers"] = [{"url": url} for url in peers]
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -400,29 +435,71 @@ def cookie_secrets(config: Config) -> tuple[tuple[bytes, ...], list[Problem]]:
     """The configured secrets, the one that signs first; none when the config names none or one is bad."""
     if config.cookies.secret_file is None:
         return tuple(map(bytes.fromhex, config.cookies.secret)), []
-    path = config.cookies.secret_file
+    lines, problems = _secret_lines(config.cookies.secret_file)
+    path = str(config.cookies.secret_file)
+    secrets: list[bytes] = []
+    for number, text in lines:
+        try:
+            secrets.append(bytes.fromhex(_checked_secret(text)))
+        except ValueError as error:
+            problems.append(Problem(path, number, 1, "", str(error)))
+    if not secrets and not problems:
+        problems.append(Problem(path, 0, 0, "", "there is no secret in this file", "openssl rand -hex 16"))
+    return (() if problems else tuple(secrets)), problems
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What instances show each other: `own` opens our control endpoint, `peers` theirs, in their order.
+
+    None: there is none, so nothing is written, and nothing is read from another machine.
+    """
+
+    own: str | None = field(default=None, repr=False)
+    peers: tuple[str | None, ...] = field(default=(), repr=False)
+
+
+def tokens(config: Config) -> tuple[Tokens, list[Problem]]:
+    """The tokens of the files that `control` and `peers` name; None in the place of one with a problem."""
+    own, problems = _token(config.control.token_file)
+    peers = []
+    for peer in config.peers:
+        theirs, more = (own, []) if peer.token_file is None else _token(peer.token_file)
+        peers.append(theirs)
+        problems += more
+    return Tokens(own, tuple(peers)), list(dict.fromkeys(problems))
+
+
+def _token(path: Path | None) -> tuple[str | None, list[Problem]]:
+    if path is None:
+        return None, []
+    lines, problems = _secret_lines(path)
+    if problems:
+        return None, problems
+    if len(lines) != 1:
+        what = f"there are {len(lines)} tokens in this file" if lines else "there is no token in this file"
+        return None, [Problem(str(path), 0, 0, "", what, "one line, such as of openssl rand -hex 16")]
+    number, token = lines[0]
+    if len(token) < TOKEN_OCTETS_MIN or not re.fullmatch(r"[!-~]+", token):
+        # the token itself is not told: it may be one with a typing error
+        what = f"a token is {TOKEN_OCTETS_MIN} or more letters and digits without spaces"
+        return None, [Problem(str(path), number, 1, "", what, "openssl rand -hex 16")]
+    return token, []
+
+
+def _secret_lines(path: Path) -> tuple[list[tuple[int, str]], list[Problem]]:
+    """The numbers and texts of the lines of a file that nobody else may read, without comments."""
     try:
         with path.open(encoding="ascii") as file:
             mode = os.fstat(file.fileno()).st_mode
             if mode & stat.S_IRWXO:
                 what = "everybody on this machine may read or write this secret"
-                return (), [Problem(str(path), 0, 0, "", what, f"chmod o= {path}")]
+                return [], [Problem(str(path), 0, 0, "", what, f"chmod o= {path}")]
             lines = file.read(CONFIG_OCTETS_MAX).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        return (), [Problem(str(path), 0, 0, "", _reason(error))]
-    secrets: list[bytes] = []
-    problems: list[Problem] = []
-    for number, line in enumerate(lines, 1):
-        if text := line.partition("#")[0].strip():
-            try:
-                secrets.append(bytes.fromhex(_checked_secret(text)))
-            except ValueError as error:
-                problems.append(Problem(str(path), number, 1, "", str(error)))
-    if not secrets and not problems:
-        problems.append(
-            Problem(str(path), 0, 0, "", "there is no secret in this file", "openssl rand -hex 16")
-        )
-    return (() if problems else tuple(secrets)), problems
+        return [], [Problem(str(path), 0, 0, "", _reason(error))]
+    texts = [(number, line.partition("#")[0].strip()) for number, line in enumerate(lines, 1)]
+    return [(number, text) for number, text in texts if text], []
 
 
 _Path = tuple[str | int, ...]

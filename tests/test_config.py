@@ -4,10 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from geodns.config import Config, Limits, Listen, cookie_secrets, load_config, override, parse_listen
+from geodns.config import (
+    Config,
+    Limits,
+    Listen,
+    Tokens,
+    cookie_secrets,
+    load_config,
+    override,
+    parse_listen,
+    tokens,
+)
 from geodns.problems import Problem
 
 SECRET = "e5e973e5a6b2a43f48e7dc849e37bfcf"
+OTHER = "00112233445566778899aabbccddeeff"
 
 
 def problems_of(path: Path, text: str) -> list[str]:
@@ -172,6 +183,20 @@ limits: {tcp_idle_seconds: 2.5, tcp_connections: 7}
             f"cookies: {{secret: {SECRET}, secret_file: x}}\n",
             [":1:10: cookies: secret and secret_file exclude each other"],
         ),
+        (
+            "control: {listen: [127.0.0.1, '192.0.2.1:5380']}\n",
+            [":1:10: control: others can reach 192.0.2.1:5380: it needs a token_file, or a loopback address"],
+        ),
+        ("control: {listen: '127.0.0.1:x'}\n", [':1:19: control.listen: "x" in "127.0.0.1:x" is not a port']),
+        (
+            "control: {listen: ['127.0.0.1:1', '127.0.0.1:1']}\n",
+            [":1:19: control.listen: 127.0.0.1:1 is listed twice"],
+        ),
+        (
+            "peers: [{url: 192.0.2.2}]\n",
+            [':1:15: peers.0.url: "192.0.2.2" is not of the form http://ADDRESS:PORT'],
+        ),
+        ("health: {interval: 5x}\n", [':1:20: health.interval: "5x" is not a duration, such as 10, 0.5s']),
     ],
 )
 def test_problems_have_an_address(file: Path, text: str, expected: list[str]):
@@ -236,12 +261,65 @@ def test_a_bad_secret_file_is_refused(tmp_path: Path, text: str, mode: int, expe
     assert expected == told[: len(expected)]
 
 
+def test_the_control_endpoint(file: Path):
+    """It listens where it is told, on a port of its own, and others reach it only with a token."""
+    config = loaded(file, "control: {listen: [localhost, '0.0.0.0:1'], token_file: t}\n")
+    expected = ("127.0.0.1:5380", "[::1]:5380", "0.0.0.0:1")
+    assert expected == tuple(map(str, config.control.addresses))
+    assert file.parent / "t" == config.control.token_file
+    assert () == loaded(file, "").control.addresses
+
+
+def token_of(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_tokens(tmp_path: Path):
+    """A peer has a token of its own, or ours; none is shown where a Tokens is printed."""
+    own = token_of(tmp_path / "own", f"# ours\n{SECRET}\n")
+    theirs = token_of(tmp_path / "theirs", OTHER)
+    config = Config(
+        control={"token_file": own},
+        peers=[{"url": "http://192.0.2.2:5380"}, {"url": "https://192.0.2.3", "token_file": theirs}],
+    )
+    found, problems = tokens(config)
+    assert [] == problems
+    assert Tokens(SECRET, (SECRET, OTHER)) == found
+    assert "Tokens()" == repr(found)
+    assert (Tokens(), []) == tokens(Config())
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "expected"),
+    [
+        (SECRET, 0o604, ": everybody on this machine may read or write this secret (chmod o= "),
+        ("# none\n", 0o600, ": there is no token in this file (one line, such as of openssl rand -hex 16)"),
+        (f"{SECRET}\n{OTHER}\n", 0o600, ": there are 2 tokens in this file"),
+        ("\nshort\n", 0o600, ":2:1: a token is 16 or more letters and digits without spaces"),
+        ("a pass phrase of some words", 0o600, ":1:1: a token is 16 or more letters and digits"),
+    ],
+)
+def test_a_bad_token_file_is_refused(tmp_path: Path, text: str, mode: int, expected: str):
+    """No token is taken from a file that others may read, or that can be guessed; it is never told."""
+    path = token_of(tmp_path / "token", text, mode)
+    found, problems = tokens(Config(control={"token_file": path}, peers=[{"url": "http://192.0.2.2:5380"}]))
+    assert Tokens(None, (None,)) == found
+    (told,) = map(str, problems)
+    assert told.startswith(f"{path}{expected}")
+    assert "short" not in told
+
+
 def test_the_command_line_stands_above_the_config():
     """Options replace what the config says, and are checked like it; a file's name is no pattern."""
     config = override(Config(), ("localhost:53",), Path("z"), (Path("a[1].mmdb"),), "python", "ns1")
     assert ("127.0.0.1:53", "[::1]:53") == tuple(map(str, config.addresses))
     assert (Path("z"), "python", "ns1") == (config.zones, config.engine, config.server.id)
     assert [Path("a[1].mmdb")] == config.database_files()
+    config = override(Config(), control=("127.0.0.1:5381",), peers=("http://127.0.0.1:5382",))
+    assert (Listen("127.0.0.1", 5381),) == config.control.addresses
+    assert ["http://127.0.0.1:5382"] == [peer.url for peer in config.peers]
     with pytest.raises(ValueError, match=r'^"x" in "x:1" is not an IP address'):
         override(Config(), ("x:1",))
 
