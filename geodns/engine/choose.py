@@ -22,7 +22,9 @@ def choose(
         outcome, scope = partition.locate(subnet.family, subnet.address, client)
     else:
         outcome, scope = partition.outcome_of(client), 0
-    return choice.alternatives[outcome] if outcome >= 0 else choice.default, scope
+    if outcome < 0:
+        return choice.default, scope
+    return choice.alternatives[partition.routes[outcome][-1].rule], scope
 
 
 def pick(alternative: Alternative, draw: int) -> Plan:

@@ -2,11 +2,12 @@
 
     text --check--> None, or what is wrong with it (and what was meant)
     code --describe--> "California, United States"
+    code --location--> (36.33, -120.46)
 
 Countries are ISO 3166-1 alpha-2 and XK (Kosovo: user-assigned, and in every database), on the continent that
 MaxMind and DB-IP give them: Turkey and Cyprus in AS, Russia in EU. Subdivisions are ISO 3166-2, former codes
-included, since databases and zone files outlive a change of ISO's. The tables are countries.csv and
-subdivisions.csv beside this file.
+included, since databases and zone files outlive a change of ISO's. The tables are countries.csv,
+subdivisions.csv and locations.csv (made by scripts/make_locations.py) beside this file.
 """
 
 import csv
@@ -83,6 +84,15 @@ def current(code: str) -> str:
     A zone file and a database may be of different years, and still mean the same.
     """
     return _renamed().get(code, code)
+
+
+def location(code: str) -> tuple[float, float] | None:
+    """Latitude and longitude (degrees) of the middle of a geo code, where most of its addresses are.
+
+    Every continent and country has one, and of the subdivisions those of the countries whose subdivisions are
+    in geo-db/city-lite.mmdb; None for the others.
+    """
+    return _locations().get(current(code))
 
 
 def subdivision_named(country: str, name: str) -> str:
@@ -194,6 +204,11 @@ def _renamed() -> dict[str, str]:
         for code, _, now in _rows("subdivisions.csv")
         if len(now) > 1
     }
+
+
+@cache
+def _locations() -> dict[str, tuple[float, float]]:
+    return {code: (float(north), float(east)) for code, north, east in _rows("locations.csv")}
 
 
 @cache

@@ -3,13 +3,14 @@
 Locator.geography, .systems --by rules--> outcomes --overlay subnets, embedded IPv4--> Partition
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geodns.geo.address import EMBEDDINGS, Prefix, canonical_prefix
 from geodns.geo.codes import current
-from geodns.geo.partition import EMBEDDED, OUTCOME_DEFAULT, OUTCOME_NOT_PUBLIC, Partition, Rules
+from geodns.geo.partition import EMBEDDED, OUTCOME_DEFAULT, OUTCOME_NOT_PUBLIC, Partition, Rules, Step
 from geodns.geo.runs import (
     TRANSPARENT,
     Runs,
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 def divide(rules: Rules, locator: "Locator") -> Partition:
     """See `partition.build`."""
+    outcomes = tuple(dict.fromkeys(rule.outcome for rule in rules if rule.outcome != OUTCOME_DEFAULT))
+    routes = tuple((Step(outcome),) for outcome in outcomes)
+    rules = tuple(
+        replace(rule, outcome=outcomes.index(rule.outcome)) if rule.outcome != OUTCOME_DEFAULT else rule
+        for rule in rules
+    )
     elsewhere = next(
         (rule.outcome for rule in rules if not (rule.subnets or rule.asns or rule.geos)), OUTCOME_DEFAULT
     )
@@ -35,7 +42,7 @@ def divide(rules: Rules, locator: "Locator") -> Partition:
     if _all_same(four, elsewhere) and _all_same(six, elsewhere):
         # Who asks about a private subnet gets what everybody gets: nothing was chosen, so the scope is 0.
         four, six = everywhere(4, elsewhere), everywhere(6, elsewhere)
-    return Partition(*v4_arrays(four), *v6_arrays(six), elsewhere)
+    return Partition(*v4_arrays(four), *v6_arrays(six), elsewhere, routes)
 
 
 def _family(family: int, rules: Rules, elsewhere: int, locator: "Locator") -> Runs:

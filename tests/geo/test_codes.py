@@ -71,6 +71,39 @@ def test_descriptions() -> None:
     assert expected == {code: codes.describe(code) for code in expected}
 
 
+def test_every_country_has_a_location() -> None:
+    """Every continent and country is somewhere on the globe, and not at 0, 0, where a missing one would be."""
+    places = {code: codes.location(code) for code in codes.all_codes() if code.count("-") < 2}
+    assert 7 + 250 == len(places)
+    for code, place in places.items():
+        assert place is not None, code
+        assert abs(place[0]) <= 90, code
+        assert abs(place[1]) <= 180, code
+        assert max(map(abs, place)) > 1, code
+
+
+@pytest.mark.parametrize(
+    ("code", "latitude", "longitude"),
+    [
+        ("EU-DE", 51, 10),
+        ("NA-US", 39, -95),
+        ("NA-US-CA", 36, -120),
+        ("SA-BR", -19, -47),
+        ("OC-FJ", -18, 178),  # on both sides of the antimeridian
+        ("AS-IN-TG", 18, 79),  # a former code
+        ("AS-IN-TS", 18, 79),
+    ],
+)
+def test_location(code: str, latitude: float, longitude: float) -> None:
+    """A code is where its people are, within a few degrees."""
+    assert (latitude, longitude) == pytest.approx(codes.location(code), abs=8)
+
+
+def test_no_location() -> None:
+    """A subdivision of which nobody knows where it is, and what is no code, are nowhere."""
+    assert [None, None, None] == [codes.location(code) for code in ("EU-FR-75C", "XX", "")]
+
+
 def test_subdivisions_by_name() -> None:
     """A subdivision's name is found whatever its case and accents."""
     assert "CA" == codes.subdivision_named("US", "california")

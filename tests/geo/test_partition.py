@@ -53,9 +53,20 @@ def subnets(*texts: str) -> tuple[tuple[int, int, int], ...]:
     return tuple(tuple(parse_prefix(text)) for text in texts)
 
 
+def rule_of(partition: Partition, outcome: int) -> int:
+    """The outcome of the rule at the end of a route: what plain rules come to."""
+    return partition.routes[outcome][-1].rule if outcome >= 0 else outcome
+
+
+def asked(partition: Partition, text: str) -> int:
+    """What an asker with the address `text` gets: a rule's outcome."""
+    return rule_of(partition, partition.outcome_of(text))
+
+
 def outcome_of(partition: Partition, text: str, asker: str = ASKER) -> Located:
-    """What a client subnet with all bits of `text` gets."""
-    return partition.locate(*parse(text), asker)
+    """What a client subnet with all bits of `text` gets: a rule's outcome and the scope."""
+    outcome, scope = partition.locate(*parse(text), asker)
+    return Located(rule_of(partition, outcome), scope)
 
 
 # ---------------------------------------------------------------------------------- the order of rules
@@ -119,8 +130,8 @@ def test_private_client_subnet_asks_about_the_asker() -> None:
 
 def test_private_asker_gets_the_rest() -> None:
     """An asker on the loopback has no place: the catch-all rule answers, or nothing does."""
-    assert 2 == build((Rule(0, geos=("NA",)), Rule(2)), locator()).outcome_of("127.1.0.1")
-    assert OUTCOME_DEFAULT == build((Rule(0, geos=("NA",)),), locator()).outcome_of("::1")
+    assert 2 == asked(build((Rule(0, geos=("NA",)), Rule(2)), locator()), "127.1.0.1")
+    assert OUTCOME_DEFAULT == asked(build((Rule(0, geos=("NA",)),), locator()), "::1")
 
 
 def test_private_subnet_of_a_rule_or_override_counts() -> None:
@@ -128,17 +139,17 @@ def test_private_subnet_of_a_rule_or_override_counts() -> None:
     rules = (Rule(0, subnets=subnets("10.0.0.0/8")), Rule(1, geos=("NA-US-NY",)), Rule(2, geos=("EU",)))
     partition = build(rules, locator({"127.0.0.0/8": DATABASE, "192.168.0.0/16": "EU-DE"}))
     for address, expected in (("10.9.9.9", 0), ("127.1.0.1", 1), ("192.168.3.4", 2), ("172.16.0.1", -1)):
-        assert expected == partition.outcome_of(address)
+        assert expected == asked(partition, address)
     assert Located(2, 16) == outcome_of(partition, "192.168.3.4")
 
 
 def test_as_of_a_private_address_only_from_the_database() -> None:
     """A place given to a private address brings no AS; the word `database` brings both."""
     rules = (Rule(0, asns=(64601,)), Rule(1, geos=("NA",)))
-    assert 1 == build(rules, locator({"127.1.0.0/16": "NA-CA"})).outcome_of("127.1.0.1")
-    assert 0 == build(rules, locator({"127.0.0.0/8": DATABASE})).outcome_of("127.1.0.1")
+    assert 1 == asked(build(rules, locator({"127.1.0.0/16": "NA-CA"})), "127.1.0.1")
+    assert 0 == asked(build(rules, locator({"127.0.0.0/8": DATABASE})), "127.1.0.1")
     public = (Rule(0, asns=(64701,)), Rule(1, geos=("NA",)))
-    assert 0 == build(public, locator({"203.0.113.0/24": "NA-CA"})).outcome_of("203.0.113.1")
+    assert 0 == asked(build(public, locator({"203.0.113.0/24": "NA-CA"})), "203.0.113.1")
 
 
 def test_scope_is_0_where_nothing_was_chosen() -> None:
@@ -276,25 +287,25 @@ def test_outcomes_and_scopes(rules: Rules, overrides: Overrides, where: list[Add
         )
         if partition.is_uniform:
             # Whoever asks: outcome and asker's outcome are the same.
-            assert (
-                Located(partition.elsewhere, 0) == located
-                or naive(rules, locator_, address) == located.outcome
+            assert Located(partition.elsewhere, 0) == located or naive(rules, locator_, address) == rule_of(
+                partition, located.outcome
             )
             assert 0 == located.scope
             continue
-        assert naive(rules, locator_, address) == located.outcome
+        outcome = rule_of(partition, located.outcome)
+        assert naive(rules, locator_, address) == outcome
         candidates = boundaries(rules, overrides, address)
         width = WIDTH[address.family]
         inside = address.network(located.scope)
         for value in within(candidates, inside):
-            assert located.outcome == naive(rules, locator_, Address(address.family, value)), (inside, value)
+            assert outcome == naive(rules, locator_, Address(address.family, value)), (inside, value)
         if located.scope:
             sibling = Address(address.family, inside.first ^ (1 << width - located.scope)).network(
                 located.scope
             )
             others = [sibling.first, *within(candidates, sibling)]
             assert any(
-                located.outcome != naive(rules, locator_, Address(address.family, value)) for value in others
+                outcome != naive(rules, locator_, Address(address.family, value)) for value in others
             ), f"the scope of {address} could be {located.scope - 1}"
 
 
@@ -348,7 +359,7 @@ def test_without_databases() -> None:
         (Rule(0, subnets=subnets("192.0.2.0/24")), Rule(1, geos=("EU",))), Locator((), overrides)
     )
     for address, expected in (("192.0.2.1", 0), ("198.51.100.1", 1), ("203.0.113.1", OUTCOME_DEFAULT)):
-        assert expected == partition.outcome_of(address)
+        assert expected == asked(partition, address)
 
 
 def test_networks_of_the_listing_are_found() -> None:
