@@ -42,3 +42,10 @@ class PeerView(NamedTuple):
     up: dict[str, bool] | None
     detail: str
     at: float
+
+
+class PeerHeard(NamedTuple):
+    """A peer was heard, and sees what it saw before."""
+
+    peer: str
+    at: float
