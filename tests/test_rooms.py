@@ -44,8 +44,9 @@ LIBRARIES = {
     "numpy": {"geo"},
     "maxminddb": {"geo"},
     "geoip2": {"geo"},
-    "socket": {"server", "geo", "zone"},  # the latter two for inet_pton alone
+    "socket": {"server", "health", "geo", "zone"},  # the latter two for inet_pton alone
     "asyncio": {"server", "health", "control"},
+    "aiohttp": {"health", "control"},
     "click": {"cli"},
 }
 

@@ -1,0 +1,9 @@
+"""Control: what an instance shows of itself over HTTP, and the little that others may tell it.
+
+    connection --limits--> request --guard (token, Host)--> app --asks--> Source (the server's keeper)
+                                                             |
+                                                  Document (JSON made in advance) --> response
+
+The guard decides and the documents are made without sockets; only `app` knows HTTP. Nothing here is needed
+for an answer to a query, and whatever happens here delays none.
+"""

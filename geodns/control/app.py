@@ -1,0 +1,277 @@
+"""The HTTP endpoint: five paths, and a limit on everything that a client can draw out or make large.
+
+GET /v1/view             what this instance sees, for its peers: {"id": ..., "checks": {key: true}}
+GET /v1/status           every value and pool, for people and tools
+PUT /v1/external/NAME    {"state": "up" or "down", "reason": ...}: somebody else's check
+GET /healthz             ok, to everybody
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Any, Protocol, cast
+
+from aiohttp import web
+
+from geodns.control.document import Document
+from geodns.control.guard import refusal
+
+BODY_OCTETS_MAX = 4096  # of a request: a state and a reason
+LINE_OCTETS_MAX = 2048  # of a request line: the name of an external check, in percent signs
+FIELD_OCTETS_MAX = 4096  # of a header field: more than any token
+REASON_CHARACTERS_MAX = 200  # of an external check: a line of a log
+CONNECTIONS_MAX = 64  # at a time: peers and people; each is a file descriptor
+REQUEST_SECONDS = 5.0  # from a connection to the end of its request's header; as much again for its body
+CONNECTION_SECONDS = 30.0  # from a connection to its end: 5 MB over a bad line
+LINGER_SECONDS = 1.0  # for a client to read why its body was refused
+SWEEP_SECONDS = 0.5  # between looks at the connections
+BACKLOG = 64  # connections that wait for us to accept them
+PIECE_OCTETS = 1 << 16  # written at a time: what a socket's buffer takes
+
+HEALTHZ = "/healthz"
+_HEADERS = {"Server": "geodns", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Source(Protocol):
+    """Whom the endpoint asks. All of it is called in the event loop, and takes no time there."""
+
+    async def view(self) -> Document: ...
+
+    async def status(self) -> Document: ...
+
+    async def report(self, name: str, is_up: bool, reason: str) -> bool:
+        """Take an external check's state; False when there is no check of this name."""
+
+
+class _Refuse(Exception):
+    """The answer is an error with this status (RFC 9110 section 15.5) and sentence."""
+
+    def __init__(self, status: int, what: str) -> None:
+        super().__init__(what)
+        self.status = status
+        self.what = what
+
+
+class ControlApp:
+    """Serves on sockets that listen already. All methods are for the event loop's thread.
+
+    `token` may be assigned at any time. `say_rarely` is told what goes wrong inside, with its kind.
+    """
+
+    def __init__(self, source: Source, token: str | None, say_rarely: Callable[[str, str], None]) -> None:
+        self.token = token
+        self._source = source
+        self._say_rarely = say_rarely
+        self._local: set[tuple[str, int]] = set()  # loopback addresses that we listen on
+        self._servers: list[asyncio.Server] = []
+        self._since: dict[asyncio.BaseProtocol, float] = {}  # when each connection was accepted
+        self._asking: set[asyncio.BaseProtocol] = set()  # connections whose request was read
+        self._sweeper: asyncio.Task[None] | None = None
+        self._app = web.Application(middlewares=[self._guarded], client_max_size=BODY_OCTETS_MAX)
+        self._app.router.add_get("/v1/view", self._view, allow_head=False)
+        self._app.router.add_get("/v1/status", self._status, allow_head=False)
+        self._app.router.add_put("/v1/external/{name}", self._external)
+        self._app.router.add_get(HEALTHZ, self._healthz, allow_head=False)
+        self._runner = web.AppRunner(
+            self._app,
+            handle_signals=False,
+            shutdown_timeout=0,
+            access_log=None,
+            logger=_silent(),
+            max_line_size=LINE_OCTETS_MAX,
+            max_field_size=FIELD_OCTETS_MAX,
+            lingering_time=LINGER_SECONDS,
+            auto_decompress=False,
+        )
+
+    async def start(self, sockets: Iterable[Any]) -> None:
+        """Serve on these sockets, which are closed with us."""
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            host, port = sock.getsockname()[:2]
+            if ip_address(host).is_loopback:
+                self._local.add((host, port))
+            self._servers.append(await loop.create_server(self._accepted, sock=sock, backlog=BACKLOG))
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def stop(self) -> None:
+        """End all connections at once: what they wanted can be asked again."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for server in self._servers:
+            server.close()
+        for connection in self._connections():
+            _abort(connection)
+        await self._runner.cleanup()
+
+    # Connections
+
+    def _connections(self) -> list[Any]:
+        server = self._runner.server
+        return [] if server is None else server.connections
+
+    def _accepted(self) -> asyncio.Protocol:
+        """The protocol of a connection that was accepted just now."""
+        server = self._runner.server
+        if server is None or not self._has_room():
+            return _Refused()
+        connection = server()
+        self._since[connection] = asyncio.get_running_loop().time()
+        return connection
+
+    def _has_room(self) -> bool:
+        if len(self._since) >= CONNECTIONS_MAX:
+            self._forget()
+        return len(self._since) < CONNECTIONS_MAX
+
+    def _forget(self) -> None:
+        """Drop what is known of connections that have ended."""
+        connections = set(self._connections())
+        # one that was accepted just now is none of aiohttp's connections yet
+        young = asyncio.get_running_loop().time() - SWEEP_SECONDS
+        self._since = {
+            connection: since
+            for connection, since in self._since.items()
+            if connection in connections or since > young
+        }
+        self._asking &= connections
+
+    async def _sweep(self) -> None:
+        """End connections that take too long: aiohttp lets clients take all the time they want."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._forget()
+            now = asyncio.get_running_loop().time()
+            for connection, since in self._since.items():
+                limit = CONNECTION_SECONDS if connection in self._asking else REQUEST_SECONDS
+                if now - since > limit:
+                    _abort(connection)
+
+    # Requests
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        self._asking.add(request.protocol)
+        try:
+            if request.path != HEALTHZ:
+                self._check(request)
+            async with asyncio.timeout(CONNECTION_SECONDS):
+                return await handler(request)
+        except _Refuse as error:
+            return _error(error.status, error.what)
+        except TimeoutError:
+            return _error(408, "the request took too long")
+        except web.HTTPException as error:
+            allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+            return _error(error.status, error.reason.lower(), allowed)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            # the path, and nothing else of the request: there is a token in its header
+            what = f"{request.method} {request.path} failed: {type(error).__name__}: {error}"
+            self._say_rarely("control", f"control: {what}; a bug of geodns")
+            return _error(500, "a bug of geodns; its log says more")
+
+    def _check(self, request: web.Request) -> None:
+        sockname = () if request.transport is None else request.transport.get_extra_info("sockname", ())
+        refused = refusal(
+            request.method,
+            request.headers.getall("Host", []),
+            request.headers.getall("Authorization", []),
+            self.token,
+            tuple(sockname[:2]) in self._local,
+        )
+        if refused is not None:
+            raise _Refuse(refused.status, refused.what)
+
+    async def _healthz(self, request: web.Request) -> web.StreamResponse:
+        return _response(200, {"status": "ok"})
+
+    async def _view(self, request: web.Request) -> web.StreamResponse:
+        return await _send(request, await self._source.view())
+
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        return await _send(request, await self._source.status())
+
+    async def _external(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        async with asyncio.timeout(REQUEST_SECONDS):
+            is_up, reason = _report(await request.read())
+        if not await self._source.report(name, is_up, reason):
+            raise _Refuse(404, "no value that is served has an external check of this name")
+        return _response(200, {"name": name, "state": "up" if is_up else "down"})
+
+
+def _report(body: bytes) -> tuple[bool, str]:
+    """The state and the reason of a report. Raises _Refuse."""
+    try:
+        report = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _Refuse(400, "the body is not JSON") from None
+    if not isinstance(report, dict) or report.get("state") not in ("up", "down"):
+        raise _Refuse(400, 'the body is to be {"state": "up"} or {"state": "down"}, and "reason" if you like')
+    reason = report.get("reason") or ""
+    if not isinstance(reason, str) or not report.keys() <= {"state", "reason"}:
+        raise _Refuse(400, 'beside "state" there is "reason", a text, and nothing else')
+    printable = "".join(char if char.isprintable() else " " for char in reason)
+    return report["state"] == "up", printable[:REASON_CHARACTERS_MAX].strip()
+
+
+async def _send(request: web.Request, document: Document) -> web.StreamResponse:
+    """The document, or only word that the client has it already; in pieces that nobody has to wait for."""
+    response = web.StreamResponse(headers={**_HEADERS, "ETag": document.etag, "Vary": "Accept-Encoding"})
+    response.force_close()
+    response.content_type = "application/json"
+    if document.etag in request.headers.get("If-None-Match", ""):
+        response.set_status(304)
+        return response
+    body = document.body
+    if document.packed is not None and "gzip" in request.headers.get("Accept-Encoding", "").lower():
+        body = document.packed
+        response.headers["Content-Encoding"] = "gzip"
+    response.content_length = len(body)
+    await response.prepare(request)
+    for at in range(0, len(body), PIECE_OCTETS):
+        await response.write(body[at : at + PIECE_OCTETS])
+    await response.write_eof()
+    return response
+
+
+def _error(status: int, what: str, headers: Mapping[str, str] = MappingProxyType({})) -> web.StreamResponse:
+    # RFC 9110 section 15.5.2: a 401 MUST have a WWW-Authenticate field
+    challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return _response(status, {"error": what}, {**challenge, **headers})
+
+
+def _response(
+    status: int, value: dict[str, str], headers: Mapping[str, str] = MappingProxyType({})
+) -> web.StreamResponse:
+    response = web.json_response(value, status=status, headers={**_HEADERS, **headers})
+    response.force_close()  # one request a connection: peers and people ask seldom, and an idle one costs
+    return response
+
+
+def _abort(connection: Any) -> None:
+    """End a connection without a word; it may have ended already."""
+    if connection.transport is not None:
+        cast(asyncio.Transport, connection.transport).abort()
+
+
+class _Refused(asyncio.Protocol):
+    """The protocol of a connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
+
+
+def _silent() -> logging.Logger:
+    """aiohttp logs what clients send that is no HTTP, with all of it: nothing that a log should have."""
+    logger = logging.Logger("geodns.control", logging.CRITICAL + 1)
+    logger.addHandler(logging.NullHandler())
+    return logger

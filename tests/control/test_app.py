@@ -1,0 +1,295 @@
+"""The HTTP endpoint on real connections: what it answers, and what no client can make it do."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import pytest
+
+from geodns.control import app as app_module
+from geodns.control.app import BODY_OCTETS_MAX, CONNECTIONS_MAX, REASON_CHARACTERS_MAX, ControlApp
+from geodns.control.document import Document, document
+
+TOKEN = "e5e973e5a6b2a43f48e7dc849e37bfcf"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+CHECKS = {f"tcp 203.0.113.{at}:443": at % 2 > 0 for at in range(250)}
+
+
+class Keeper:
+    """Answers as a server's keeper would, and remembers what was reported."""
+
+    def __init__(self) -> None:
+        self.checks = dict(CHECKS)
+        self.reported: list[tuple[str, bool, str]] = []
+
+    async def view(self) -> Document:
+        return document({"id": "ns1", "checks": self.checks})
+
+    async def status(self) -> Document:
+        raise RuntimeError("out of order")
+
+    async def report(self, name: str, is_up: bool, reason: str) -> bool:
+        self.reported.append((name, is_up, reason))
+        return name in ("fra", "a/b", "über")
+
+
+class Endpoint:
+    """A ControlApp at a loopback address, and at every address of the machine."""
+
+    def __init__(self) -> None:
+        self.keeper = Keeper()
+        self.said: list[str] = []
+        self.app = ControlApp(self.keeper, TOKEN, lambda kind, text: self.said.append(text))
+        self.sockets = [socket.create_server((host, 0)) for host in ("127.0.0.1", "0.0.0.0")]
+        self.port, self.open_port = (sock.getsockname()[1] for sock in self.sockets)
+
+    async def ask(
+        self, method: str, path: str, port: int | None = None, **more: Any
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        url = f"http://127.0.0.1:{port or self.port}{path}"
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.request(method, url, **more) as response,
+        ):
+            return response, await response.read()
+
+    async def status(self, method: str, path: str, port: int | None = None, **more: Any) -> int:
+        response, body = await self.ask(method, path, port, **more)
+        if response.status >= 400:
+            assert list(json.loads(body)) == ["error"]
+        return response.status
+
+    async def raw(self, sent: bytes) -> bytes:
+        """What comes back until the server closes the connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(sent)
+        try:
+            with suppress(ConnectionError):
+                return await reader.read()
+            return b""
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Endpoint]:
+    monkeypatch.setattr(app_module, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(app_module, "LINGER_SECONDS", 0.1)
+    endpoint = Endpoint()
+    await endpoint.app.start(endpoint.sockets)
+    yield endpoint
+    await endpoint.app.stop()
+
+
+async def test_the_view(endpoint: Endpoint):
+    """A peer gets the states of the checks, packed if it likes, and a 304 as long as they are the same."""
+    response, body = await endpoint.ask("GET", "/v1/view", headers={"Accept-Encoding": "identity"})
+    assert 200 == response.status
+    assert {"id": "ns1", "checks": CHECKS} == json.loads(body)
+    assert "application/json" == response.content_type
+    packed, octets = await endpoint.ask("GET", "/v1/view")
+    assert "gzip" == packed.headers["Content-Encoding"]
+    assert len(octets) < len(body)
+    again = {"If-None-Match": response.headers["ETag"]}
+    response, body = await endpoint.ask("GET", "/v1/view", headers=again)
+    assert (304, b"") == (response.status, body)
+    endpoint.keeper.checks["tcp 203.0.113.1:443"] = False
+    assert 200 == await endpoint.status("GET", "/v1/view", headers=again)
+
+
+async def test_who_may_read(endpoint: Endpoint):
+    """Without a token at the loopback address only, and not for a page of another site."""
+    assert 200 == await endpoint.status("GET", "/v1/view")
+    assert 403 == await endpoint.status("GET", "/v1/view", headers={"Host": "www.example.com"})
+    assert 401 == await endpoint.status(
+        "GET", "/v1/view", headers={"Authorization": "Bearer of-something-else"}
+    )
+    assert 401 == await endpoint.status("GET", "/v1/view", endpoint.open_port)
+    assert 200 == await endpoint.status("GET", "/v1/view", endpoint.open_port, headers=BEARER)
+    for port in (endpoint.port, endpoint.open_port):
+        assert 200 == await endpoint.status("GET", "/healthz", port)
+    response, _ = await endpoint.ask("GET", "/v1/view", endpoint.open_port)
+    assert "Bearer" == response.headers["WWW-Authenticate"]
+
+
+async def test_a_report(endpoint: Endpoint):
+    """A tool with the token says how its check stands; the reason becomes one printable line."""
+    report = {"state": "down", "reason": "disk\n\x1b[31mfull " + "x" * 1000}
+    assert 401 == await endpoint.status("PUT", "/v1/external/fra", json=report)
+    assert [] == endpoint.keeper.reported
+    response, body = await endpoint.ask("PUT", "/v1/external/fra", json=report, headers=BEARER)
+    assert (200, {"name": "fra", "state": "down"}) == (response.status, json.loads(body))
+    ((name, is_up, reason),) = endpoint.keeper.reported
+    assert ("fra", False) == (name, is_up)
+    assert reason.startswith("disk  [31mfull xx")
+    assert REASON_CHARACTERS_MAX == len(reason)
+    assert 200 == await endpoint.status("PUT", "/v1/external/%C3%BCber", json={"state": "up"}, headers=BEARER)
+    assert 404 == await endpoint.status("PUT", "/v1/external/lhr", json={"state": "up"}, headers=BEARER)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"down",
+        b"[]",
+        b'"down"',
+        b"{}",
+        b'{"state": "DOWN"}',
+        b'{"state": "up", "until": 1}',
+        b"\xff",
+        b"[" * 4000,
+        b'{"state": "up", "reason": ["a"]}',
+        b'{"state": ["up"]}',
+    ],
+)
+async def test_what_is_no_report(endpoint: Endpoint, body: bytes):
+    """A body that says anything else is refused, and nothing is taken from it."""
+    assert 400 == await endpoint.status("PUT", "/v1/external/fra", data=body, headers=BEARER)
+    assert [] == endpoint.keeper.reported
+
+
+async def test_a_body_has_a_limit(endpoint: Endpoint):
+    """Announced or not, and packed or not, a large body is refused before it is all there."""
+    body = json.dumps({"state": "up", "reason": "x" * BODY_OCTETS_MAX}).encode()
+    assert 413 == await endpoint.status("PUT", "/v1/external/fra", data=body, headers=BEARER)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 1000
+
+    assert 413 == await endpoint.status("PUT", "/v1/external/fra", data=chunks(), headers=BEARER)
+    packed = {**BEARER, "Content-Encoding": "gzip"}
+    made = document({"state": "up", "reason": "x" * 100_000}).packed
+    assert 400 == await endpoint.status("PUT", "/v1/external/fra", data=made, headers=packed)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("POST", "/v1/view", 405),
+        ("DELETE", "/v1/external/fra", 405),
+        ("HEAD", "/v1/view", 405),
+        ("GET", "/v1/external/fra", 405),
+        ("GET", "/", 404),
+        ("GET", "/v1/view/", 404),
+        ("GET", "//v1/view", 404),
+        ("GET", "/v1/../healthz/..", 404),
+        ("GET", "/v2/view", 404),
+        ("PUT", "/v1/external/", 404),
+        ("PUT", "/v1/external/a/b", 404),
+        ("PUT", "/v1/external/../../etc/passwd", 404),
+        ("PUT", "/v1/external/..%2F..%2Fetc%2Fpasswd", 404),
+        ("PUT", "/v1/external/fra%00", 404),
+        ("PUT", "/v1/external/" + "x" * 1500, 404),
+    ],
+)
+async def test_paths_and_methods(endpoint: Endpoint, method: str, path: str, expected: int):
+    """What is not one of the five is not there; a name is a name and never a path."""
+    body = b'{"state": "up"}'
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+    answer = await endpoint.raw(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    assert f"HTTP/1.1 {expected} ".encode() == answer[:13]
+    if expected == 405:
+        assert b"\r\nAllow: " in answer
+
+
+async def test_the_guard_comes_first(endpoint: Endpoint):
+    """Without the token nobody learns which paths and names there are."""
+    for path in ("/v1/external/fra", "/v1/external/lhr", "/v1/nothing"):
+        assert 401 == await endpoint.status("PUT", path, json={"state": "up"})
+    assert [] == endpoint.keeper.reported
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS client's first octets
+        b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 100_000,
+        b"GET /" + b"x" * 100_000,
+        b"GET /healthz HTTP/1.1\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
+        b"GET /healthz HTTP/9.9\r\n\r\n",
+        b"PUT /v1/external/fra HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        b"\x00" * 1000,
+    ],
+)
+async def test_what_is_no_http(endpoint: Endpoint, sent: bytes, capfd: pytest.CaptureFixture[str]):
+    """Garbage and headers without end are refused, with a 400 at most, and no log has any of it."""
+    answer = await endpoint.raw(sent)
+    assert answer[:13] in (b"", b"HTTP/1.1 400 ", b"HTTP/1.0 400 ")
+    assert 200 == await endpoint.status("GET", "/healthz")
+    assert ("", "") == capfd.readouterr()
+    assert [] == endpoint.said
+
+
+async def test_one_request_a_connection(endpoint: Endpoint):
+    """What is pipelined behind a request is not looked at."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    answer = await endpoint.raw(request * 3)
+    assert 1 == answer.count(b"HTTP/1.1 200 OK")
+    assert b"Connection: close" in answer
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v1/view HT", b"GET /v1/view HTTP/1.1\r\nHost: 127"])
+async def test_a_slow_header(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, sent: bytes):
+    """A client that does not say what it wants is let go."""
+    monkeypatch.setattr(app_module, "REQUEST_SECONDS", 0.1)
+    async with asyncio.timeout(10):
+        assert b"" == await endpoint.raw(sent)
+
+
+async def test_a_slow_body(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch):
+    """A body that does not come is waited for in vain for a while."""
+    monkeypatch.setattr(app_module, "REQUEST_SECONDS", 0.1)
+    head = f"PUT /v1/external/fra HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n"
+    async with asyncio.timeout(10):
+        answer = await endpoint.raw(f"{head}Content-Length: 9\r\n\r\n".encode())
+        assert b"HTTP/1.1 408 " == answer[:13]
+
+
+async def test_a_slow_reader(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch):
+    """A client that does not read what it asked for is let go too."""
+    monkeypatch.setattr(app_module, "CONNECTION_SECONDS", 0.2)
+    endpoint.keeper.checks = {f"tcp {at}": True for at in range(1_000_000)}
+    with socket.create_connection(("127.0.0.1", endpoint.port)) as slow:
+        slow.sendall(b"GET /v1/view HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        async with asyncio.timeout(10):
+            while not endpoint.app._asking:
+                await asyncio.sleep(0)
+            while endpoint.app._asking:
+                await asyncio.sleep(0.01)
+    assert 200 == await endpoint.status("GET", "/healthz")
+
+
+async def test_connections_have_a_limit(endpoint: Endpoint):
+    """One too many is closed at once; when the others have gone, there is room again."""
+    idle = [await asyncio.open_connection("127.0.0.1", endpoint.port) for _ in range(CONNECTIONS_MAX)]
+    assert b"" == await endpoint.raw(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    for _, writer in idle:
+        writer.close()
+        await writer.wait_closed()
+    async with asyncio.timeout(10):
+        while not (await endpoint.raw(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")).startswith(
+            b"HTTP/1.1 200"
+        ):
+            pass
+
+
+async def test_a_bug_is_told_without_the_token(endpoint: Endpoint, capfd: pytest.CaptureFixture[str]):
+    """What fails inside is a line in the log and a 500; the token is in neither."""
+    response, body = await endpoint.ask("GET", "/v1/status", headers=BEARER)
+    assert 500 == response.status
+    assert ["control: GET /v1/status failed: RuntimeError: out of order; a bug of geodns"] == endpoint.said
+    assert TOKEN not in body.decode() + "".join(endpoint.said) + "".join(capfd.readouterr())
+
+
+async def test_another_token(endpoint: Endpoint):
+    """The token of a reloaded config counts from then on, the one before no more."""
+    endpoint.app.token = "00112233445566778899aabbccddeeff"
+    assert 401 == await endpoint.status("GET", "/v1/view", headers=BEARER)
+    endpoint.app.token = TOKEN
+    assert 200 == await endpoint.status("GET", "/v1/view", headers=BEARER)
