@@ -1,118 +1,68 @@
 """The structure of a zone file, said once: it validates, it words the problems, and it is the JSON Schema.
 
 Values and geo codes stay the nodes that `source` read (Any), so that their places are kept; their meaning is
-a matter of `rdata` and `parse`.
+a matter of `rdata` and `parse`. How single settings are written is in `fields`.
 """
 
 import difflib
-import re
-from collections.abc import Callable
-from typing import Annotated, Any
+import types
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import ErrorDetails
 
+from geodns.geo import codes
+from geodns.zone.fields import (
+    FALLBACKS_MAX,
+    POOLS_MAX,
+    RULE_POOLS_MAX,
+    RULES_MAX,
+    VALUES_MAX,
+    Address,
+    Answers,
+    Asn,
+    Bias,
+    CheckName,
+    Command,
+    FallbackWeight,
+    Flag,
+    GeoCode,
+    Host,
+    Interval,
+    Jitter,
+    Latitude,
+    Longitude,
+    MinUp,
+    Path,
+    Pattern,
+    PoolPolicy,
+    Port,
+    Protocol,
+    Question,
+    RuleAnswers,
+    Seconds,
+    Serial,
+    Share,
+    SlowStart,
+    Statuses,
+    Subnet,
+    Threshold,
+    Timeout,
+    Value,
+    Values,
+    ValueStatus,
+    Weight,
+    WhenDown,
+    as_fallback,
+    as_list,
+    as_pool_value,
+    as_site,
+    kind_of,
+    null_is_none,
+    null_or_list,
+    wrong,
+)
 from geodns.zone.source import Items, Mapping, Node, Text, shorten
-
-TTL_SECONDS_MAX = 2**31 - 1  # RFC 2181 section 8
-WEIGHT_MAX = 65535  # the width of an SRV weight, RFC 2782; octoDNS stops at 100
-SERIAL_MAX = 2**32 - 1  # RFC 1035 section 3.3.13
-ASN_MAX = 2**32 - 1  # RFC 6793
-POOLS_MAX = 256  # per record: every pool is rendered when the zone is loaded
-VALUES_MAX = 4096  # per record or pool: more addresses than this do not fit into an answer of 65,535 octets
-RULES_MAX = 1024  # per record: every rule divides the address space further
-
-_INTEGER = re.compile(r"-?[0-9]{1,20}")
-_DECIMAL = re.compile(r"[-+]?[0-9]{1,6}(\.[0-9]{1,12})?")
-_TRUE = frozenset(("true", "yes", "on"))
-_FALSE = frozenset(("false", "no", "off"))
-
-
-def _whole(low: int, high: int, hint: str = "") -> Callable[[Any], int]:
-    """A validator of whole numbers as they are written; 010, 1e3 and 1_000 mean different things to different
-    people.
-    """
-
-    def validate(value: Any) -> int:
-        if isinstance(value, str):
-            text = str(value)
-            if _INTEGER.fullmatch(text) and low <= int(text) <= high and text == str(int(text)):
-                return int(text)
-            raise _wrong(f'"{shorten(text)}" is not a whole number from {low} to {high}', hint)
-        raise _wrong(f"a whole number is wanted here, not a {_kind(value)}", hint)
-
-    return validate
-
-
-def _decimal(low: float, high: float) -> Callable[[Any], float]:
-    def validate(value: Any) -> float:
-        if isinstance(value, str) and _DECIMAL.fullmatch(value) and low <= float(value) <= high:
-            return float(value)
-        shown = f'"{shorten(value)}"' if isinstance(value, str) else f"a {_kind(value)}"
-        raise _wrong(f"{shown} is not a number from {low:g} to {high:g}")
-
-    return validate
-
-
-def _flag(value: Any) -> bool:
-    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
-        return value.lower() in _TRUE
-    shown = f'"{shorten(value)}"' if isinstance(value, str) else f"a {_kind(value)}"
-    raise _wrong(f"{shown} is not true or false")
-
-
-def _null_is_none(value: Any) -> Any:
-    return None if isinstance(value, Text) and value.is_null else value
-
-
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
-def _as_pool_value(value: Any) -> Any:
-    return {"value": value} if isinstance(value, str) else value
-
-
-def _wrong(what: str, hint: str = "") -> PydanticCustomError:
-    # Braces in the text would be taken for placeholders, so it travels as one.
-    return PydanticCustomError("geodns", "{what}", {"what": what, "hint": hint})
-
-
-def _kind(value: Any) -> str:
-    return "list" if isinstance(value, list) else "mapping" if isinstance(value, dict) else "text"
-
-
-_VALUE_SCHEMA: dict[str, Any] = {"type": ["string", "number", "object"]}
-_GEO_PATTERN = "^(AF|AN|AS|EU|NA|OC|SA)(-[A-Z]{2}(-[A-Z0-9]{1,3})?)?$"
-
-Seconds = Annotated[
-    int,
-    Field(ge=0, le=TTL_SECONDS_MAX),
-    BeforeValidator(_whole(0, TTL_SECONDS_MAX, "in seconds, such as 300")),
-]
-Serial = Annotated[int, Field(ge=0, le=SERIAL_MAX), BeforeValidator(_whole(0, SERIAL_MAX))]
-Weight = Annotated[int, Field(ge=0, le=WEIGHT_MAX), BeforeValidator(_whole(0, WEIGHT_MAX))]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Value = Annotated[Any, WithJsonSchema(_VALUE_SCHEMA)]
-Values = Annotated[
-    Any,
-    WithJsonSchema(
-        {"anyOf": [_VALUE_SCHEMA, {"type": "array", "items": _VALUE_SCHEMA, "maxItems": VALUES_MAX}]}
-    ),
-]
-GeoCode = Annotated[Any, WithJsonSchema({"type": "string", "pattern": _GEO_PATTERN})]
-Subnet = Annotated[Any, WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"})]
-Asn = Annotated[
-    Any,
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": ASN_MAX},
-                {"type": "string", "pattern": "^AS[0-9]{1,10}$"},
-            ]
-        }
-    ),
-]
 
 
 class _Form(BaseModel):
@@ -122,12 +72,60 @@ class _Form(BaseModel):
 class LocationForm(_Form):
     """Where a pool is, in degrees."""
 
-    lat: Annotated[float, Field(ge=-90, le=90), BeforeValidator(_decimal(-90, 90))] = Field(
-        description="degrees, north positive"
+    lat: Latitude = Field(description="degrees, north positive")
+    lon: Longitude = Field(description="degrees, east positive")
+
+
+def _location(value: Any) -> Any:
+    """A geo code stands for the coordinates of its place."""
+    if not isinstance(value, str):
+        return value
+    text = str(value)
+    if what := codes.check(text):
+        raise wrong(what, "", "bad-geo-code")
+    found = codes.location(text)
+    if found is None:
+        raise wrong(f"no coordinates are known for {text}", "write {lat: , lon: }", "bad-geo-code")
+    return LocationForm.model_construct(lat=found[0], lon=found[1])
+
+
+class HealthCheckForm(_Form):
+    """How values are checked; what is left out is as health in geodns.yaml has it."""
+
+    protocol: Protocol = Field(
+        default="HTTPS", description="what is done; UDP and ICMP are octoDNS's, and not done here"
     )
-    lon: Annotated[float, Field(ge=-180, le=180), BeforeValidator(_decimal(-180, 180))] = Field(
-        description="degrees, east positive"
+    host: Host = Field(
+        default=None,
+        description="HTTP Host and TLS server name; null: the value; else the record's name",
     )
+    path: Path = Field(default="/_dns", description="of HTTP and HTTPS")
+    port: Port | None = Field(
+        default=None, description="443 for TCP and HTTPS, 80 for HTTP, 53 for DNS if left out"
+    )
+    status: Statuses | None = Field(
+        default=None, description="HTTP statuses that are a success, such as 200-299; else 200 to 399"
+    )
+    body: Pattern = Field(
+        default="", description="a regular expression that the body of the response matches somewhere"
+    )
+    verify: Flag = Field(default=True, description="whether the certificate of HTTPS is verified")
+    question: Question = Field(default=None, description="of DNS: a name and a type; else the zone's SOA")
+    command: Command = Field(
+        default=None, description="of EXEC: the program and its arguments; exit status 0 is a success"
+    )
+    name: CheckName | None = Field(default=None, description="of EXTERNAL: under which name others report")
+    interval: Interval | None = Field(default=None, description="from check to check")
+    timeout: Timeout | None = Field(default=None, description="of one check")
+    rise: Threshold | None = Field(default=None, description="successes in a row that bring a value up")
+    fall: Threshold | None = Field(default=None, description="failures that bring a value down")
+    ok: Threshold | None = Field(
+        default=None, description="successes in a row that forget the failures counted so far"
+    )
+    jitter: Jitter | None = Field(
+        default=None, description="share of the interval by which each check is moved at random"
+    )
+    source: Address | None = Field(default=None, description="the address to check from")
 
 
 class PoolValueForm(_Form):
@@ -138,45 +136,132 @@ class PoolValueForm(_Form):
         default=None,
         description="share of the answers; once one value has a weight, one value is drawn for each answer",
     )
-    status: Annotated[str, Field(pattern="^(up|down|obey)$")] = Field(
+    status: ValueStatus = Field(
         default="obey", description="obey: what the health check says; up or down: whatever that says"
     )
 
 
-class PoolForm(_Form):
+class SiteForm(BaseModel):
+    """A value of a pool of $zone: the data of one site, by record type (A, AAAA, HTTPS, ...)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    weight: Weight | None = Field(
+        default=None,
+        description="share of the answers; once one site has a weight, one is drawn for each answer",
+    )
+    status: ValueStatus = Field(
+        default="obey", description="obey: what the health check says; up or down: whatever that says"
+    )
+
+
+class FallbackForm(_Form):
+    """One of several pools that stand in for another."""
+
+    pool: str = Field(description="the name of a pool")
+    weight: FallbackWeight | None = Field(
+        default=None, description="share of the clients that it takes; 1 if left out"
+    )
+
+
+class PoolSettings(_Form):
+    """What pools of a record and of the zone have in common."""
+
+    values: Any
+    policy: PoolPolicy | None = Field(
+        default=None,
+        description="all: every value; weighted: drawn by weight; hash: by weight and the client's subnet; "
+        "if left out, weighted once a value has a weight, else all",
+    )
+    answers: Answers | None = Field(
+        default=None, description="how many values an answer has at most; else all, or one that is drawn"
+    )
+    min_up: MinUp | None = Field(
+        default=None,
+        description="the pool is down when less than this part of its weight is up, such as 50%; "
+        "0.5 if it has more than one value",
+    )
+    fallback: Annotated[
+        list[Annotated[FallbackForm, BeforeValidator(as_fallback)]] | None, BeforeValidator(null_or_list)
+    ] = Field(
+        default=None,
+        max_length=FALLBACKS_MAX,
+        description="the pool that stands in when this one is down, or several, over which the clients are "
+        "spread; default: none",
+    )
+    slow_start: SlowStart | None = Field(
+        default=None, description="how long a value that came back up takes to get its whole share"
+    )
+    location: Annotated[LocationForm | None, BeforeValidator(_location)] = Field(
+        default=None, description="where the pool is: coordinates or a geo code"
+    )
+    bias: Bias | None = Field(
+        default=None,
+        description="percent: positive draws clients from farther away, negative leaves them to others",
+    )
+    healthcheck: Annotated[HealthCheckForm | None, BeforeValidator(null_is_none)] = Field(
+        default=None, description="how the values are checked, instead of what the record says"
+    )
+
+
+class PoolForm(PoolSettings):
     """A named set of values that belong together, usually those of one site."""
 
     values: Annotated[
-        list[Annotated[PoolValueForm, BeforeValidator(_as_pool_value)]],
-        BeforeValidator(_as_list),
+        list[Annotated[PoolValueForm, BeforeValidator(as_pool_value)]],
+        BeforeValidator(as_list),
         Field(max_length=VALUES_MAX),
     ] = Field(description="what this pool answers")
-    fallback: Annotated[str | None, BeforeValidator(_null_is_none)] = Field(
-        default=None,
-        description="the pool that stands in when no value is up; default: the record's own values",
-    )
-    location: LocationForm | None = Field(default=None, description="where the pool is")
+
+
+class ZonePoolForm(PoolSettings):
+    """A pool that any record of the zone can name; it gives each the data of its own type."""
+
+    values: Annotated[
+        list[Annotated[SiteForm, BeforeValidator(as_site)]],
+        BeforeValidator(as_list),
+        Field(max_length=VALUES_MAX),
+    ] = Field(description="the sites: what each has for each type of record, or an address")
 
 
 class RuleForm(_Form):
     """Who is sent to which pool. A rule with no condition takes everybody who is left; it comes last."""
 
-    pool: str = Field(description="the name of a pool")
-    geos: Annotated[list[GeoCode], BeforeValidator(_as_list)] | None = Field(
+    pool: str | None = Field(default=None, description="the name of a pool")
+    pools: Annotated[list[str], BeforeValidator(as_list), Field(max_length=RULE_POOLS_MAX)] | None = Field(
+        default=None,
+        description="names of pools in order of preference: the first that is up answers",
+        min_length=1,
+    )
+    geos: Annotated[list[GeoCode], BeforeValidator(as_list)] | None = Field(
         default=None, description="continents (EU), countries (NA-US), subdivisions (NA-US-CA)"
     )
-    subnets: Annotated[list[Subnet], BeforeValidator(_as_list)] | None = Field(
+    subnets: Annotated[list[Subnet], BeforeValidator(as_list)] | None = Field(
         default=None, description="networks of clients, such as 192.0.2.0/24"
     )
-    asns: Annotated[list[Asn], BeforeValidator(_as_list)] | None = Field(
+    asns: Annotated[list[Asn], BeforeValidator(as_list)] | None = Field(
         default=None, description="numbers of autonomous systems, such as 64500"
+    )
+    nearest: Flag = Field(
+        default=False, description="prefer the pool that is nearest to the client; each needs a location"
+    )
+    answers: RuleAnswers | None = Field(
+        default=None, description="with nearest: so many of the nearest pools answer together"
+    )
+    share: Share | None = Field(
+        default=None, description="the part of the clients that this rule takes, such as 10%; else all"
     )
 
 
 class DynamicForm(_Form):
     """octoDNS's dynamic form: pools, and rules that say who is sent to which."""
 
-    pools: dict[str, PoolForm] = Field(description="the pools by name", min_length=1, max_length=POOLS_MAX)
+    pools: dict[str, PoolForm] | None = Field(
+        default=None,
+        description="the pools by name; rules and fallbacks may name those of $zone as well",
+        min_length=1,
+        max_length=POOLS_MAX,
+    )
     rules: list[RuleForm] = Field(
         description="subnets win over asns, those over geos; narrower over wider",
         min_length=1,
@@ -195,7 +280,9 @@ class OctodnsForm(BaseModel):
     ignored: Flag = Field(
         default=False, description="octoDNS does not publish this record, and geodns does not serve it"
     )
-    healthcheck: Any = Field(default=None, description="how the values are checked (not yet looked at)")
+    healthcheck: Annotated[HealthCheckForm | None, BeforeValidator(null_is_none)] = Field(
+        default=None, description="how the values of pools and places are checked"
+    )
     included: Any = Field(default=None, description="octoDNS providers (not looked at)")
     excluded: Any = Field(default=None, description="octoDNS providers (not looked at)")
 
@@ -207,6 +294,10 @@ class RecordForm(_Form):
     ttl: Seconds | None = Field(
         default=None, description="how long resolvers may keep the answer, in seconds"
     )
+    ttl_min: Seconds | None = Field(
+        default=None,
+        description="the least that the TTL is lowered to while health may change, in seconds; else half",
+    )
     value: Values | None = Field(default=None, description="the record data, if there is one")
     values: Values | None = Field(
         default=None, description="the record data; the answer where nothing below has a better one"
@@ -217,7 +308,11 @@ class RecordForm(_Form):
     dynamic: DynamicForm | None = Field(
         default=None, description="pools of values, and rules that lead to them"
     )
-    octodns: Annotated[OctodnsForm | None, BeforeValidator(_null_is_none)] = Field(
+    when_all_down: WhenDown | None = Field(
+        default=None,
+        description="when no pool can answer: default: the values; all: as if all were up; nodata: nothing",
+    )
+    octodns: Annotated[OctodnsForm | None, BeforeValidator(null_is_none)] = Field(
         default=None, description="octoDNS's settings of this record"
     )
 
@@ -248,16 +343,11 @@ class ZoneForm(_Form):
 
     ttl: Seconds | None = Field(default=None, description="of records that give none, in seconds; else 3600")
     soa: SoaForm | None = Field(default=None, description="the SOA record; it is made when it is not given")
-
-
-_FORMS_BY_PLACE: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
-    ((), RecordForm),
-    (("dynamic",), DynamicForm),
-    (("dynamic", "pools", "*"), PoolForm),
-    (("dynamic", "pools", "*", "values", "*"), PoolValueForm),
-    (("dynamic", "pools", "*", "location"), LocationForm),
-    (("dynamic", "rules", "*"), RuleForm),
-)
+    pools: dict[str, ZonePoolForm] | None = Field(
+        default=None,
+        description="pools that the rules and fallbacks of every record can name",
+        max_length=POOLS_MAX,
+    )
 
 
 def explain(error: ErrorDetails, node: Node, form: type[BaseModel]) -> tuple[int, str, str, str]:
@@ -271,14 +361,14 @@ def explain(error: ErrorDetails, node: Node, form: type[BaseModel]) -> tuple[int
         return at, f'"{shorten(key)}" is missing', "", "missing-key"
     if kind == "extra_forbidden":
         parent = _node_at(node, place[:-1])
-        known = _known_keys(place[:-1], form)
+        known = list(_form_at(form, place[:-1]).model_fields)
         close = difflib.get_close_matches(key, known, 1)
         hint = f'did you mean "{close[0]}"?' if close else f"known are {', '.join(known)}"
         at = parent.key_at(key) if isinstance(parent, Mapping) and key in parent else parent.at
         return at, f'unknown key "{shorten(key)}"', hint, "unknown-key"
     if kind == "geodns":
         context = error.get("ctx", {})
-        return inner.at, f"{_named(place)}{context['what']}", str(context["hint"]), "bad-setting"
+        return inner.at, f"{_named(place)}{context['what']}", str(context["hint"]), str(context["check"])
     what, hint = _standard(kind, error, inner)
     return inner.at, f"{_named(place)}{what}", hint, "bad-setting"
 
@@ -289,7 +379,7 @@ def _named(place: tuple[int | str, ...]) -> str:
 
 
 def _standard(kind: str, error: ErrorDetails, node: Node) -> tuple[str, str]:
-    found = f'"{shorten(node)}"' if isinstance(node, Text) and node else f"a {_kind(node)}"
+    found = f'"{shorten(node)}"' if isinstance(node, Text) and node else f"a {kind_of(node)}"
     if isinstance(node, Text) and node.is_null:
         found = "nothing"
     if kind == "string_type":
@@ -318,12 +408,19 @@ def _node_at(node: Node, place: tuple[int | str, ...]) -> Node:
     return node
 
 
-def _known_keys(place: tuple[int | str, ...], form: type[BaseModel]) -> list[str]:
-    if form is ZoneForm:
-        return list((SoaForm if place else ZoneForm).model_fields)
-    for pattern, known in _FORMS_BY_PLACE:
-        if len(pattern) == len(place) and all(
-            want in ("*", str(part)) for want, part in zip(pattern, place, strict=True)
-        ):
-            return list(known.model_fields)
-    return []
+def _form_at(form: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The form that stands at a path in another one."""
+    kind: Any = form
+    for part in place:
+        kind = _bare(kind)
+        origin = get_origin(kind)
+        kind = get_args(kind)[-1] if origin in (list, dict) else kind.model_fields[part].annotation
+    found: type[BaseModel] = _bare(kind)
+    return found
+
+
+def _bare(kind: Any) -> Any:
+    """A type without what Annotated and `| None` add to it."""
+    while get_origin(kind) in (Annotated, Union, types.UnionType):
+        kind = get_args(kind)[0]
+    return kind

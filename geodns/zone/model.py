@@ -121,7 +121,7 @@ class Pool:
     """A named set of values that belong together, usually one site's.
 
     `fallbacks` stand in when it is down, which it is when less than `min_up` of its weight is up, or nothing.
-    `is_shared` says that it comes from `$zone.pools`.
+    `is_shared` says that it comes from `$zone.pools`; its values are those of the record's type.
     """
 
     name: str
@@ -137,6 +137,29 @@ class Pool:
     bias: int = 0  # -99 to 99, Route 53's
     check: HealthCheck | None = None  # None: the record's
     is_shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A value of a pool of `$zone`: the data of one site for each type that it has.
+
+    `id` is the same for all types, and different in every site of the pool.
+    """
+
+    id: bytes
+    datas: dict[int, tuple[tuple[Rdata, Mark], ...]]
+    weight: int
+    status: Status
+    mark: Mark
+    addresses: tuple[str, ...] = ()  # those of types A and AAAA
+
+
+@dataclass(frozen=True, slots=True)
+class ZonePool:
+    """A pool that every record of the zone can name. `pool` has its settings, and no values."""
+
+    pool: Pool
+    sites: tuple[Site, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +243,7 @@ class Zone:
     aliases: dict[bytes, Alias] = field(default_factory=dict)
     soa_made: bool = False
     local: bool = False  # one of the built-in zones: localhost and its kin
-    pools: dict[str, Mark] = field(default_factory=dict)  # `$zone.pools`: name to place in the file
+    pools: dict[str, ZonePool] = field(default_factory=dict)  # `$zone.pools`; steerings have their values too
 
     @property
     def serial(self) -> int:

@@ -1,54 +1,32 @@
 """Source -> Zone: what the records of a file mean, and every problem in them at once.
 
-    entry --forms--> RecordForm --rdata--> RRset, Steering
+    entry --forms--> RecordForm --rdata--> RRset
+                         +------steering-----> Steering, to which `zonepools` adds those of `$zone`
 
 A record with a problem is left out of the zone and its name is remembered, so that `checks` does not tell of
 what only follows from it.
 """
 
 import difflib
-import ipaddress
 import time
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from geodns.geo import codes
 from geodns.name import BadName, Name
 from geodns.problems import Problem, Severity
 from geodns.zone import rdata
-from geodns.zone.forms import (
-    ASN_MAX,
-    VALUES_MAX,
-    DynamicForm,
-    OctodnsForm,
-    PoolForm,
-    RecordForm,
-    RuleForm,
-    SoaForm,
-    ZoneForm,
-    explain,
-)
-from geodns.zone.model import (
-    Alias,
-    Fallback,
-    Mark,
-    Policy,
-    Pool,
-    PoolValue,
-    Rdata,
-    RRset,
-    Rule,
-    Status,
-    Steering,
-    Zone,
-)
-from geodns.zone.rdata import BadRdata, UnknownField
+from geodns.zone.fields import VALUES_MAX
+from geodns.zone.forms import OctodnsForm, RecordForm, SoaForm, ZoneForm, explain
+from geodns.zone.model import Alias, Mark, RRset, Zone
+from geodns.zone.rdata import BadRdata
+from geodns.zone.reading import Reading, child
 from geodns.zone.source import Items, Mapping, Node, Source, StopReading, Text, shorten
+from geodns.zone.steering import SteeringReader
+from geodns.zone.zonepools import ZonePools
 
 TTL_SECONDS_DEFAULT = 3600  # octoDNS's default_ttl
-WEIGHT_DEFAULT = 1  # octoDNS's
 
 ZONE_KEY = "$zone"
 
@@ -80,6 +58,11 @@ CHECKS = {
     "bad-geo-code": "a geo code is a continent, country or subdivision",
     "bad-subnet": "a subnet is a network",
     "bad-asn": "the number of an autonomous system",
+    "pool-twice": "a rule or a pool names another pool once",
+    "answers-unused": "answers of a rule count the nearest pools",
+    "without-steering": "what steers stands in a record with `geo` or `dynamic`",
+    "check-not-done": "octoDNS's UDP and ICMP checks are not done here",
+    "check-key": "a health check has the settings of its kind",
     "alias-target": "an ALIAS leads to a name of its zone",
     "alias-steering": "an ALIAS has one value, and is steered where it leads",
     "urlfwd": "URLFWD is no DNS record",
@@ -119,6 +102,10 @@ class _Reader:
         self._source = source
         self._file = source.file
         self._apex = apex
+        self._reading = Reading(source)
+        self._steering = SteeringReader(self._reading, apex)
+        self._zone_pools = ZonePools(self._reading, self._steering, ZONE_KEY)
+        self._steered: list[RRset] = []
         self._settings = ZoneForm()
         self._settings_node: Node | None = None
         self._ttl = TTL_SECONDS_DEFAULT
@@ -173,10 +160,14 @@ class _Reader:
     def _read_settings(self, node: Node) -> None:
         form = self._validate(ZoneForm, node, ZONE_KEY)
         if form is None:
+            self._zone_pools.read_broken(node)
             return
         self._settings = form
         self._settings_node = node
         self._ttl = TTL_SECONDS_DEFAULT if form.ttl is None else form.ttl
+        if form.pools is not None:
+            self._reading.lenient = False
+            self._zone_pools.read(form.pools, child(node, "pools"))
         for known in self._without_ttl:  # records before the `$zone` key
             if isinstance(known, Alias):
                 self._aliases[known.owner.key] = replace(known, ttl=self._ttl)
@@ -195,11 +186,11 @@ class _Reader:
         lenient = form.octodns is not None and form.octodns.lenient
         if form.octodns is not None and self._is_ignored(form.octodns, node, where, lenient):
             return
+        self._reading.lenient = lenient
         name = form.type.upper()
         if name == "URLFWD":
-            if not lenient:
-                what = "URLFWD is not a DNS record, it is not served"
-                self._report(self._type_at(node), where, what, check="urlfwd", severity=Severity.WARNING)
+            what = "URLFWD is not a DNS record, it is not served"
+            self._reading.warn(self._type_at(node), where, what, check="urlfwd")
             return
         before = len(self._source.problems)
         if name == "ALIAS":
@@ -228,18 +219,20 @@ class _Reader:
         self, owner: Name, where: str, rtype: int, form: RecordForm, node: Mapping, lenient: bool
     ) -> None:
         types = self._rrsets.setdefault(owner.key, {})
-        mark = self._mark(self._type_at(node))
+        mark = self._reading.mark(self._type_at(node))
         if rtype in types:
             hint = f"the first is on line {types[rtype].mark.line}; put the values into one record"
             self._report(
                 self._type_at(node), where, "this name and type has a record already", hint, "record-twice"
             )
             return
-        rdatas, marks = self._values(where, rtype, self._value_nodes(form, node, where))
-        steering = self._steering(where, rtype, form, node)
+        rdatas, marks = self._reading.values(where, rtype, self._value_nodes(form, node, where))
+        steering = self._steering.read(where, rtype, form, node)
         ttl = self._ttl if form.ttl is None else form.ttl
-        rrset = RRset(owner, rtype, ttl, rdatas, marks, mark, steering, lenient)
+        rrset = RRset(owner, rtype, ttl, rdatas, marks, mark, steering, lenient, form.ttl_min)
         types[rtype] = rrset
+        if steering is not None:
+            self._steered.append(rrset)
         if form.ttl is None and self._settings_node is None:
             self._without_ttl.append(rrset)
 
@@ -256,7 +249,7 @@ class _Reader:
         if len(values) > 1:
             self._report(at, where, f"an ALIAS has one value, not {len(values)}", check="alias-steering")
             return
-        wires, _ = self._values(where, rdata.CNAME, values)
+        wires, _ = self._reading.values(where, rdata.CNAME, values)
         if not wires:
             return
         target = Name(wires[0])
@@ -266,7 +259,7 @@ class _Reader:
             self._report(values[0].at, where, what, hint, "alias-target")
             return
         ttl = self._ttl if form.ttl is None else form.ttl
-        alias = self._aliases[owner.key] = Alias(owner, ttl, target, self._mark(values[0].at))
+        alias = self._aliases[owner.key] = Alias(owner, ttl, target, self._reading.mark(values[0].at))
         if form.ttl is None and self._settings_node is None:
             self._without_ttl.append(alias)
 
@@ -285,167 +278,6 @@ class _Reader:
             self._report(given.at, where, "the list of values is empty", check="no-value")
         return given
 
-    def _values(
-        self, where: str, rtype: int, nodes: list[Node]
-    ) -> tuple[tuple[Rdata, ...], tuple[Mark, ...]]:
-        if len(nodes) == 1:
-            wire = self._value(where, rtype, nodes[0])
-            return ((), ()) if wire is None else ((wire,), (self._mark(nodes[0].at),))
-        if len(nodes) > VALUES_MAX:
-            what = f"{len(nodes):,} values; {VALUES_MAX:,} are allowed"
-            self._report(nodes[VALUES_MAX].at, where, what, check="too-many-values")
-            return (), ()
-        found: dict[Rdata, Mark] = {}
-        for node in nodes:
-            wire = self._value(where, rtype, node)
-            if wire is None:
-                continue
-            if wire in found:
-                what = f'"{shorten(rdata.to_text(rtype, wire))}" is given twice'
-                self._report(node.at, where, what, "once is enough", "value-twice", Severity.WARNING)
-            found.setdefault(wire, self._mark(node.at))
-        return tuple(found), tuple(found.values())
-
-    def _value(self, where: str, rtype: int, node: Node) -> Rdata | None:
-        if isinstance(node, Text) and node.is_null:
-            self._report(node.at, where, "the value is empty", check="no-value")
-            return None
-        try:
-            return rdata.from_yaml(rtype, node)
-        except BadRdata as error:
-            at, check = node.at, "bad-value"
-            if isinstance(node, Mapping) and error.field in node:
-                at = _child(node, error.field).at
-                if isinstance(error, UnknownField):
-                    at, check = node.key_at(error.field), "unknown-key"
-            self._report(at, where, str(error), error.hint, check)
-            return None
-
-    # --- steering -------------------------------------------------------------------------------------------
-
-    def _steering(self, where: str, rtype: int, form: RecordForm, node: Mapping) -> Steering | None:
-        if form.geo is None and form.dynamic is None:
-            return None
-        if form.geo is not None and form.dynamic is not None:
-            hint = "geos can be rules of dynamic"
-            self._report(node.key_at("geo"), where, "both geo and dynamic are given", hint, "geo-and-dynamic")
-            return None
-        if form.dynamic is not None:
-            return self._dynamic(where, rtype, form.dynamic, _child(node, "dynamic"))
-        return self._geo(where, rtype, _child(node, "geo"))
-
-    def _geo(self, where: str, rtype: int, node: Node) -> Steering:
-        """A pool and a rule for each place."""
-        assert isinstance(node, Mapping)
-        pools: dict[str, Pool] = {}
-        rules: list[Rule] = []
-        for key, given in node.items():
-            code = self._geo_code(where, key)
-            if code is None or code in pools:
-                continue
-            mark = self._mark(key.at)
-            nodes: list[Node] = given if isinstance(given, Items) else [] if _is_null(given) else [given]
-            rdatas, marks = self._values(where, rtype, nodes)
-            values = tuple(
-                PoolValue(wire, WEIGHT_DEFAULT, Status.OBEY, place)
-                for wire, place in zip(rdatas, marks, strict=True)
-            )
-            pools[code] = Pool(code, values, Policy.ALL, (), mark)
-            rules.append(Rule((code,), (), (), (code,), mark))
-        return Steering(pools, tuple(rules), self._mark(node.at))
-
-    def _dynamic(self, where: str, rtype: int, form: DynamicForm, node: Node) -> Steering:
-        pools_node = _child(node, "pools")
-        assert isinstance(pools_node, Mapping)
-        pools = {
-            str(key): self._pool(where, rtype, key, form.pools[str(key)], pool)
-            for key, pool in pools_node.items()
-        }
-        rules_node = _child(node, "rules")
-        assert isinstance(rules_node, Items)
-        rules = tuple(self._rule(where, rule, at.at) for rule, at in zip(form.rules, rules_node, strict=True))
-        return Steering(pools, rules, self._mark(node.at))
-
-    def _pool(self, where: str, rtype: int, key: Text, form: PoolForm, node: Node) -> Pool:
-        values: list[PoolValue] = []
-        seen: set[Rdata] = set()
-        weighted = False
-        for value in form.values:
-            wire = self._value(where, rtype, value.value)
-            if wire is None:
-                continue
-            weighted = weighted or value.weight is not None
-            weight = WEIGHT_DEFAULT if value.weight is None else value.weight
-            mark = self._mark(value.value.at)
-            if wire in seen:
-                what = f'pool "{shorten(key)}": "{shorten(rdata.to_text(rtype, wire))}" is given twice'
-                hint = "give it a weight of 2" if weighted else "once is enough"
-                self._report(value.value.at, where, what, hint, "value-twice", Severity.WARNING)
-                if not weighted:
-                    continue
-            seen.add(wire)
-            values.append(PoolValue(wire, weight, Status(value.status), mark))
-        policy = Policy.WEIGHTED if weighted else Policy.ALL
-        place = form.location
-        # octoDNS's `fallback: default`: the record's own values, which is where every chain of fallbacks
-        # ends.
-        fallbacks = () if form.fallback in (None, "default") else (Fallback(str(form.fallback)),)
-        return Pool(
-            str(key),
-            tuple(values),
-            policy,
-            fallbacks,
-            self._mark(key.at),
-            None if place is None else place.lat,
-            None if place is None else place.lon,
-        )
-
-    def _rule(self, where: str, form: RuleForm, at: int) -> Rule:
-        subnets = [self._subnet(where, item) for item in form.subnets or ()]
-        asns = [self._asn(where, item) for item in form.asns or ()]
-        geos = [self._geo_code(where, item) for item in form.geos or ()]
-        return Rule(
-            (form.pool,),
-            tuple(subnet for subnet in subnets if subnet is not None),
-            tuple(asn for asn in asns if asn is not None),
-            tuple(geo for geo in geos if geo is not None),
-            self._mark(at),
-        )
-
-    def _geo_code(self, where: str, node: Node) -> str | None:
-        text = str(node) if isinstance(node, Text) else ""
-        wrong = codes.check(text)
-        if wrong is None:
-            return text
-        self._report(node.at, where, wrong, check="bad-geo-code")
-        return None
-
-    def _subnet(self, where: str, node: Node) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-        text = str(node) if isinstance(node, Text) else "a list or mapping"
-        try:
-            return ipaddress.ip_network(text)
-        except ValueError:
-            pass
-        hint = "such as 192.0.2.0/24 or 2001:db8::/32"
-        what = f'"{shorten(text)}" is not a network'
-        try:
-            hint = f"the network is {ipaddress.ip_network(text, strict=False)}"
-            what = f'"{shorten(text)}" has bits set behind its prefix'
-        except ValueError:
-            pass
-        self._report(node.at, where, what, hint, "bad-subnet")
-        return None
-
-    def _asn(self, where: str, node: Node) -> int | None:
-        text = node.upper().removeprefix("AS") if isinstance(node, Text) else ""
-        if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= ASN_MAX:
-            return int(text)
-        shown = f'"{shorten(node)}"' if isinstance(node, Text) else "a list or mapping"
-        self._report(
-            node.at, where, f"{shown} is not the number of an autonomous system", "such as 64500", "bad-asn"
-        )
-        return None
-
     # --- the SOA --------------------------------------------------------------------------------------------
 
     def finish(self, serial: int, local: bool) -> Zone:
@@ -456,9 +288,23 @@ class _Reader:
         elif self._settings.soa is not None:
             what = "the zone has a SOA record as well as soa in $zone"
             self._report(self._settings_at("soa"), ZONE_KEY, what, "keep one of them", "soa-twice")
+        self._add_zone_pools()
         return Zone(
-            self._apex, self._file, self._rrsets, self._aliases, made and self._settings.soa is None, local
+            self._apex,
+            self._file,
+            self._rrsets,
+            self._aliases,
+            made and self._settings.soa is None,
+            local,
+            self._zone_pools.pools,
         )
+
+    def _add_zone_pools(self) -> None:
+        self._reading.lenient = False
+        for rrset in self._steered:
+            assert rrset.steering is not None
+            if not self._zone_pools.add(rrset.steering, rrset.type):
+                self.broken.add(rrset.owner.key)
 
     def _make_soa(self, servers: RRset | None, serial: int) -> RRset:
         form = self._settings.soa or SoaForm()
@@ -476,7 +322,9 @@ class _Reader:
         )
         wire = mname + rname + b"".join(number.to_bytes(4) for number in numbers)
         ttl = self._ttl if form.ttl is None else form.ttl
-        mark = Mark(self._file) if self._settings.soa is None else self._mark(self._settings_at("soa"))
+        mark = (
+            Mark(self._file) if self._settings.soa is None else self._reading.mark(self._settings_at("soa"))
+        )
         return RRset(self._apex, rdata.SOA, ttl, (wire,), (mark,), mark)
 
     def _default_rname(self) -> bytes:
@@ -501,7 +349,7 @@ class _Reader:
     def _settings_at(self, *keys: str) -> int:
         node = self._settings_node
         for key in keys:
-            node = _child(node, key)
+            node = child(node, key)
         return 0 if node is None else node.at
 
     # --- helpers --------------------------------------------------------------------------------------------
@@ -516,10 +364,7 @@ class _Reader:
             return None
 
     def _type_at(self, node: Mapping) -> int:
-        return _child(node, "type").at
-
-    def _mark(self, at: int) -> Mark:
-        return self._source.mark(at)
+        return child(node, "type").at
 
     def _report(
         self,
@@ -531,16 +376,6 @@ class _Reader:
         severity: Severity = Severity.ERROR,
     ) -> None:
         self._source.report(at, where, what, hint, check, severity)
-
-
-def _child(node: Node | None, key: str) -> Node:
-    """What stands under a key that the forms have found to be there."""
-    assert isinstance(node, Mapping)
-    return node[key]  # type: ignore[index]  # a str finds the Text that equals it
-
-
-def _is_null(node: Node) -> bool:
-    return isinstance(node, Text) and node.is_null
 
 
 def _mailbox(text: str) -> str:

@@ -8,11 +8,14 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from geodns.zone.fields import GEO_PATTERN
 from geodns.zone.forms import RecordForm, ZoneForm
 from geodns.zone.parse import TYPES, ZONE_KEY
 from geodns.zone.rdata import FIELDS, Field, Kind, type_number
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"  # what editors understand best
+
+_SITE_KEYS = "^(weight|status|[A-Za-z][A-Za-z0-9-]*)$"
 
 _KIND_SCHEMAS: dict[Kind, dict[str, Any]] = {
     Kind.U8: {"type": "integer", "minimum": 0, "maximum": 255},
@@ -53,8 +56,7 @@ def json_schema() -> dict[str, Any]:
     models: dict[str, Any] = definitions["$defs"]
     for model in models.values():
         _tidy(model)
-    one = models["PoolForm"]["properties"]["values"]
-    one["items"] = {"anyOf": [one["items"], {"type": ["string", "number"]}]}
+    _accept_short_forms(models)
     models["RecordForm"]["properties"]["type"] |= {
         "anyOf": [{"enum": list(TYPES)}, {"pattern": "^TYPE[0-9]{1,5}$"}]
     }
@@ -70,6 +72,36 @@ def json_schema() -> dict[str, Any]:
         "additionalProperties": {"anyOf": [record, {"type": "array", "items": record, "minItems": 1}]},
         "definitions": models,
     }
+
+
+def _accept_short_forms(models: dict[str, Any]) -> None:
+    """What may be written without the mapping or the list that it stands for."""
+    pool, zone_pool, rule = models["PoolForm"], models["ZonePoolForm"], models["RuleForm"]
+    text = {"type": ["string", "number"]}
+    values = pool["properties"]["values"]
+    values["items"] = {"anyOf": [values["items"], text]}
+    sites = zone_pool["properties"]["values"]
+    addresses = {"anyOf": [{"type": "string", "format": name} for name in ("ipv4", "ipv6")]}
+    sites["items"] = {"anyOf": [sites["items"], addresses]}
+    models["SiteForm"]["additionalProperties"] = {}  # under each type, what `value` has there
+    models["SiteForm"]["propertyNames"] = {"pattern": _SITE_KEYS}
+    for form in (pool, zone_pool):
+        properties = form["properties"]
+        properties["location"] = _or(properties["location"], {"type": "string", "pattern": GEO_PATTERN})
+        several = properties["fallback"]["anyOf"][0]
+        several["items"] = {"anyOf": [several["items"], {"type": "string"}]}
+        properties["fallback"]["anyOf"] += [{"type": "string"}, {"$ref": "#/definitions/FallbackForm"}]
+    for name in ("pools", "geos", "subnets", "asns"):
+        properties = rule["properties"]
+        properties[name] = _or(properties[name], properties[name]["items"])
+    rule["oneOf"] = [{"required": ["pool"]}, {"required": ["pools"]}]
+
+
+def _or(setting: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """A setting that may be written in another way too."""
+    outer = {key: setting[key] for key in ("description", "default") if key in setting}
+    inner = {key: value for key, value in setting.items() if key not in outer}
+    return outer | {"anyOf": [inner, other]}
 
 
 def _values_of(name: str) -> dict[str, Any]:
@@ -115,7 +147,7 @@ def _tidy(model: dict[str, Any]) -> None:
         if schema.get("default", 0) is None:
             del schema["default"]
         kinds = schema.get("anyOf")
-        if kinds and name not in ("fallback", "octodns"):
+        if kinds and name not in ("fallback", "octodns", "healthcheck", "host"):
             kinds = [kind for kind in kinds if kind != {"type": "null"}]
             schema["anyOf"] = kinds
             if len(kinds) == 1:

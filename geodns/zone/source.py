@@ -194,6 +194,11 @@ class Source:
         """Where a packed place is."""
         return Mark(self.file, *unpack(at))
 
+    @staticmethod
+    def at(mark: Mark) -> int:
+        """The packed place of a mark that `mark` made."""
+        return mark.line - 1 << _COLUMN_BITS | mark.column - 1
+
     def report(
         self,
         at: int,

@@ -15,9 +15,25 @@ from pathlib import Path
 
 from geodns.name import Name
 from geodns.zone import rdata
+from geodns.zone.fields import TTL_SECONDS_MAX
 from geodns.zone.files import zone_file_name
-from geodns.zone.forms import TTL_SECONDS_MAX
-from geodns.zone.model import Alias, Policy, Pool, PoolValue, RRset, Rule, Status, Steering, Zone
+from geodns.zone.model import (
+    Alias,
+    CheckKind,
+    HealthCheck,
+    Policy,
+    Pool,
+    PoolValue,
+    RRset,
+    Rule,
+    Site,
+    Status,
+    Steering,
+    WhenAllDown,
+    Zone,
+    ZonePool,
+)
+from geodns.zone.steering import place_fallbacks
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _IPV4 = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
@@ -94,6 +110,8 @@ def _settings(zone: Zone) -> dict[str, object]:
     settings: dict[str, object] = {"ttl": min(ttls, key=lambda ttl: (-ttls[ttl], ttl)) if ttls else soa.ttl}
     if not zone.soa_made and (fields := _soa(soa)) is not None:
         settings["soa"] = fields
+    if zone.pools:
+        settings["pools"] = {name: _zone_pool(zone, pool) for name, pool in zone.pools.items()}
     return settings
 
 
@@ -130,7 +148,7 @@ def _by_owner(zone: Zone) -> Iterator[tuple[Name, list[object]]]:
     soa_is_setting = zone.soa_made or _soa(zone.rrsets[zone.apex.key][rdata.SOA]) is not None
     for key, owner in sorted(owners.items(), key=lambda item: item[1]):
         records: list[object] = [
-            _rrset(rrset)
+            _rrset(zone, rrset)
             for rtype, rrset in sorted(zone.rrsets.get(key, {}).items())
             if not (rtype == rdata.SOA and key == zone.apex.key and soa_is_setting)
         ]
@@ -140,14 +158,21 @@ def _by_owner(zone: Zone) -> Iterator[tuple[Name, list[object]]]:
         yield owner, records
 
 
-def _rrset(rrset: RRset) -> dict[str, object]:
+def _rrset(zone: Zone, rrset: RRset) -> dict[str, object]:
     record: dict[str, object] = {"type": rdata.type_name(rrset.type), "ttl": rrset.ttl}
+    if rrset.ttl_min is not None:
+        record["ttl_min"] = rrset.ttl_min
     record |= _values(rrset.type, rrset.rdatas)
-    if rrset.steering is not None:
-        form, steering = _steering(rrset.type, rrset.steering)
-        record[form] = steering
-    if rrset.lenient:
-        record["octodns"] = {"lenient": True}
+    octodns: dict[str, object] = {"lenient": True} if rrset.lenient else {}
+    if (steering := rrset.steering) is not None:
+        form, settings = _steering(zone, rrset.type, steering)
+        record[form] = settings
+        if steering.when_all_down is not WhenAllDown.DEFAULT:
+            record["when_all_down"] = steering.when_all_down.value
+        if steering.check is not None:
+            octodns["healthcheck"] = _health_check(zone, steering.check)
+    if octodns:
+        record["octodns"] = octodns
     return record
 
 
@@ -179,47 +204,93 @@ def _loc(wire: bytes) -> dict[str, object] | None:
         return None
 
 
-def _steering(rtype: int, steering: Steering) -> tuple[str, dict[str, object]]:
-    """octoDNS's `geo` where that says it all, else `dynamic`."""
-    if all(map(_is_geo_rule, steering.rules)) and [rule.pools[0] for rule in steering.rules] == list(
-        steering.pools
-    ):
-        pools = steering.pools.values()
-        if all(map(_is_plain, pools)):
-            return "geo", {pool.name: [_value(rtype, value.rdata) for value in pool.values] for pool in pools}
-    return "dynamic", {
-        "pools": {pool.name: _pool(rtype, pool) for pool in steering.pools.values()},
-        "rules": [_rule(rule) for rule in steering.rules],
-    }
+def _steering(zone: Zone, rtype: int, steering: Steering) -> tuple[str, dict[str, object]]:
+    """octoDNS's `geo` where that says it all, else `dynamic`. What is of `$zone` stands there."""
+    named = [name for rule in steering.rules for name in rule.pools]
+    is_geo = named == list(steering.pools) and all(map(_is_geo_rule, steering.rules))
+    if is_geo and all(_is_plain(pool, steering) for pool in steering.pools.values()):
+        return "geo", {
+            pool.name: [_value(rtype, value.rdata) for value in pool.values]
+            for pool in steering.pools.values()
+        }
+    pools = [pool for pool in steering.pools.values() if not pool.is_shared]
+    form: dict[str, object] = {}
+    if pools:
+        form["pools"] = {pool.name: _pool(zone, rtype, pool) for pool in pools}
+    return "dynamic", form | {"rules": [_rule(rule) for rule in steering.rules]}
 
 
 def _is_geo_rule(rule: Rule) -> bool:
-    return rule.geos == rule.pools and not rule.subnets and not rule.asns
+    return rule == Rule(rule.geos[:1], (), (), rule.pools, rule.mark)
 
 
-def _is_plain(pool: Pool) -> bool:
-    plain = (
-        pool.policy is Policy.ALL and not pool.fallbacks and pool.latitude is None and pool.longitude is None
-    )
-    return plain and all(value.status is Status.OBEY for value in pool.values)
+def _is_plain(pool: Pool, steering: Steering) -> bool:
+    """True for what `geo` makes of a place."""
+    fallbacks = place_fallbacks(pool.name, steering.pools)
+    plain = Pool(pool.name, pool.values, Policy.ALL, fallbacks, pool.mark)
+    return pool == plain and all(value.status is Status.OBEY for value in pool.values)
 
 
-def _pool(rtype: int, pool: Pool) -> dict[str, object]:
-    form: dict[str, object] = {"values": [_pool_value(rtype, pool.policy, value) for value in pool.values]}
+def _pool(zone: Zone, rtype: int, pool: Pool) -> dict[str, object]:
+    drawn = pool.policy is not Policy.ALL or any(value.weight != 1 for value in pool.values)
+    values = [_pool_value(rtype, value, drawn) for value in pool.values]
+    return {"values": values} | _pool_settings(zone, pool, drawn)
+
+
+def _pool_settings(zone: Zone, pool: Pool, drawn: bool) -> dict[str, object]:
+    """What a pool has beside its values; `drawn`: those are written with weights."""
+    form: dict[str, object] = {}
+    if pool.policy is not (Policy.WEIGHTED if drawn else Policy.ALL):
+        form["policy"] = pool.policy.value
+    if pool.answers is not None:
+        form["answers"] = pool.answers
+    if pool.min_up is not None:
+        form["min_up"] = pool.min_up
     if pool.fallbacks:
-        form["fallback"] = pool.fallbacks[0].pool
+        form["fallback"] = _fallbacks(pool)
+    if pool.slow_start:
+        form["slow_start"] = pool.slow_start
     if pool.latitude is not None and pool.longitude is not None:
         form["location"] = {"lat": pool.latitude, "lon": pool.longitude}
+    if pool.bias:
+        form["bias"] = pool.bias
+    if pool.check is not None:
+        form["healthcheck"] = _health_check(zone, pool.check)
     return form
 
 
-def _pool_value(rtype: int, policy: Policy, value: PoolValue) -> dict[str, object]:
+def _fallbacks(pool: Pool) -> object:
+    """octoDNS's text where there is one, else a list."""
+    if len(pool.fallbacks) == 1 and pool.fallbacks[0].weight == 1:
+        return pool.fallbacks[0].pool
+    if all(fallback.weight == 1 for fallback in pool.fallbacks):
+        return [fallback.pool for fallback in pool.fallbacks]
+    return [{"pool": fallback.pool, "weight": fallback.weight} for fallback in pool.fallbacks]
+
+
+def _pool_value(rtype: int, value: PoolValue, drawn: bool) -> dict[str, object]:
     form: dict[str, object] = {"value": _value(rtype, value.rdata)}
-    if policy is Policy.WEIGHTED:
-        form["weight"] = value.weight
+    return form | _choice(value, drawn)
+
+
+def _choice(value: PoolValue | Site, drawn: bool) -> dict[str, object]:
+    form: dict[str, object] = {"weight": value.weight} if drawn else {}
     if value.status is not Status.OBEY:
         form["status"] = value.status.value
     return form
+
+
+def _zone_pool(zone: Zone, known: ZonePool) -> dict[str, object]:
+    drawn = known.pool.policy is not Policy.ALL or any(site.weight != 1 for site in known.sites)
+    return {"values": [_site(site, drawn) for site in known.sites]} | _pool_settings(zone, known.pool, drawn)
+
+
+def _site(site: Site, drawn: bool) -> dict[str, object]:
+    form: dict[str, object] = {}
+    for rtype, datas in site.datas.items():
+        values = [_value(rtype, wire) for wire, _ in datas]
+        form[rdata.type_name(rtype)] = values[0] if len(values) == 1 else values
+    return form | _choice(site, drawn)
 
 
 def _rule(rule: Rule) -> dict[str, object]:
@@ -230,7 +301,44 @@ def _rule(rule: Rule) -> dict[str, object]:
         form["asns"] = list(rule.asns)
     if rule.geos:
         form["geos"] = list(rule.geos)
-    return form | {"pool": rule.pools[0]}
+    if rule.nearest:
+        form["nearest"] = True
+    if rule.answers != 1:
+        form["answers"] = rule.answers
+    if rule.share < 1:
+        form["share"] = rule.share
+    return form | ({"pool": rule.pools[0]} if len(rule.pools) == 1 else {"pools": list(rule.pools)})
+
+
+def _health_check(zone: Zone, check: HealthCheck) -> dict[str, object]:
+    """octoDNS's keys first; what is a default is left out."""
+    form: dict[str, object] = {"protocol": check.kind.name}
+    if check.host is not None or check.host_is_value:
+        form["host"] = check.host
+    plain = HealthCheck(check.kind, check.mark)
+    for key in ("path", "port", "body", "verify", "name", "source", "rise", "fall", "ok", "jitter"):
+        if getattr(check, key) != getattr(plain, key):
+            form[key] = getattr(check, key)
+    if check.statuses:
+        form["status"] = list(_ranges(check.statuses))
+    if check.kind is CheckKind.DNS and check.question != (str(zone.apex), "SOA"):
+        form["question"] = " ".join(check.question)
+    if check.command:
+        form["command"] = list(check.command)
+    for key in ("interval", "timeout"):
+        if (seconds := getattr(check, key)) is not None:
+            form[key] = int(seconds) if seconds == int(seconds) else seconds
+    return form
+
+
+def _ranges(numbers: tuple[int, ...]) -> Iterator[object]:
+    """Ascending numbers as "200-299", or alone."""
+    first = 0
+    for at, number in enumerate(numbers):
+        if at + 1 < len(numbers) and numbers[at + 1] == number + 1:
+            continue
+        yield number if first == at else f"{numbers[first]}-{number}"
+        first = at + 1
 
 
 # How it is written: block style

@@ -3,12 +3,12 @@
     Zone --View--> every row of CHECKS --Finding--> Problem
       +--------------------------------------------> CheckedZone, if none of them is an error
 
-`structure` looks at how names fit together, `data` at single records, `steering` at pools and rules. What a
-record needs in order to be read at all is checked before, in `source` and `parse`.
+`structure` looks at how names fit together, `data` at single records, `steering` at pools and rules, `health`
+at health checks. What a record needs in order to be read at all is checked before, in `source` and `parse`.
 """
 
 from geodns.problems import Problem, Severity
-from geodns.zone.checks import data, steering, structure
+from geodns.zone.checks import data, health, steering, structure
 from geodns.zone.checks.view import Check, View
 from geodns.zone.model import CheckedZone, RRset, Zone
 from geodns.zone.source import PROBLEMS_MAX
@@ -33,15 +33,26 @@ CHECKS: tuple[Check, ...] = (
     Check("single-value", _ERROR, data.single_value, "a CNAME and a DNAME have one value"),
     Check("rrset-over-message", _ERROR, data.rrset_over_message, "an answer fits into a DNS message"),
     Check("pool-empty", _ERROR, steering.pool_empty, "a pool, or place, has values"),
+    Check("pool-without-type", _ERROR, steering.pool_without_type, "a pool of $zone has data of the type"),
     Check("pool-unknown", _ERROR, steering.pool_unknown, "a rule leads to a pool that exists"),
     Check("fallback-unknown", _ERROR, steering.fallback_unknown, "a fallback is a pool that exists"),
     Check("fallback-loop", _ERROR, steering.fallback_loop, "fallbacks come to an end"),
     Check("catch-all", _ERROR, steering.catch_all, "one rule takes everybody, and it is the last"),
     Check("rule-twice", _ERROR, steering.rule_twice, "a place, subnet or AS is in one rule"),
     Check("weights-zero", _ERROR, steering.weights_zero, "something can be drawn from a pool"),
+    Check("nearest-location", _ERROR, steering.nearest_location, "what can be nearest has a location"),
+    Check("shares-many", _ERROR, steering.shares_many, "few rules have a share"),
+    Check("ttl-min", _ERROR, health.ttl_min, "the TTL is lowered, and not raised"),
     Check("rule-order", _WARNING, steering.rule_order, "the narrower rule stands before the broader"),
     Check("rule-kinds", _WARNING, steering.rule_kinds, "rules stand in the order in which they win"),
     Check("pool-unused", _WARNING, steering.pool_unused, "a pool can be reached"),
+    Check("zone-pool-unused", _WARNING, steering.zone_pool_unused, "a pool of $zone can be reached"),
+    Check("nearest-alone", _WARNING, steering.nearest_alone, "the nearest is one of several"),
+    Check("answers-many", _WARNING, steering.answers_many, "there are as many values as answer"),
+    Check("cannot-be-checked", _WARNING, health.cannot_be_checked, "what is checked has an address"),
+    Check("slow-start-unchecked", _WARNING, health.slow_start_unchecked, "what comes back was down"),
+    Check("min-up-alone", _WARNING, health.min_up_alone, "a part of the weight is a part of several"),
+    Check("exec-check", _WARNING, health.exec_check, "commands run only where the config lets them"),
     Check("weight-alone", _WARNING, steering.weight_alone, "a weight has something to weigh against"),
     Check("target-is-cname", _WARNING, structure.target_is_cname, "the target of MX and SRV is no alias"),
     Check("target-missing", _WARNING, structure.target_missing, "a target in the zone exists"),

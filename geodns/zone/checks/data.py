@@ -1,5 +1,6 @@
 """Checks of the data of single records: addresses, host names, sizes, mail."""
 
+import heapq
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -7,8 +8,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from geodns.name import Name
 from geodns.zone import rdata
 from geodns.zone.checks.view import Finding, View, datas
-from geodns.zone.model import Policy, RRset
+from geodns.zone.model import Policy, Pool, RRset, Steering
 from geodns.zone.rdata import AAAA, CNAME, DNAME, MX, NS, SOA, SPF, SRV, TXT, A
+from geodns.zone.source import shorten
 
 UDP_PAYLOAD_OCTETS = 1232  # DNS flag day 2020: what passes every network unfragmented; geodns's default
 MESSAGE_OCTETS_MAX = 65535  # RFC 1035 section 4.2.2
@@ -124,10 +126,18 @@ def _sizes(rrset: RRset) -> Iterator[int]:
     yield fixed + sum(_FIXED + len(wire) for wire in rrset.rdatas)
     if rrset.steering is None:
         return
-    for pool in rrset.steering.pools.values():
-        octets = [_FIXED + len(value.rdata) for value in pool.values]
-        if octets:
-            yield fixed + (sum(octets) if pool.policy is Policy.ALL else max(octets))
+    sizes = {name: _pool_octets(pool) for name, pool in rrset.steering.pools.items()}
+    yield fixed + max(sizes.values(), default=0)
+    for rule in rrset.steering.rules:
+        known = [sizes[name] for name in rule.pools if name in sizes]
+        yield fixed + sum(heapq.nlargest(rule.answers, known))
+
+
+def _pool_octets(pool: Pool) -> int:
+    """Octets of the largest answer of a pool."""
+    octets = [_FIXED + len(value.rdata) for value in pool.values]
+    answers = (len(octets) if pool.policy is Policy.ALL else 1) if pool.answers is None else pool.answers
+    return sum(octets) if answers >= len(octets) else sum(heapq.nlargest(answers, octets))
 
 
 def single_value(view: View) -> Iterator[Finding]:
@@ -136,10 +146,22 @@ def single_value(view: View) -> Iterator[Finding]:
         kind = rdata.type_name(rrset.type)
         if len(rrset.rdatas) > 1:
             yield Finding(rrset, rrset.marks[1], f"a {kind} has one value, here are {len(rrset.rdatas)}")
-        for pool in rrset.steering.pools.values() if rrset.steering else ():
-            if len(pool.values) > 1 and pool.policy is Policy.ALL:
-                what = f'pool "{pool.name}": a {kind} has one value, here are {len(pool.values)}'
-                yield Finding(rrset, pool.values[1].mark, what, "give them weights, to have one drawn")
+        if rrset.steering is not None:
+            yield from _single_answers(rrset, rrset.steering, kind)
+
+
+def _single_answers(rrset: RRset, steering: Steering, kind: str) -> Iterator[Finding]:
+    for pool in steering.pools.values():
+        called = f'pool "{shorten(pool.name)}"'
+        if pool.answers is not None and pool.answers > 1:
+            yield Finding(rrset, pool.mark, f"{called}: a {kind} has one value, not {pool.answers} answers")
+        elif len(pool.values) > 1 and pool.policy is Policy.ALL:
+            what = f"{called}: a {kind} has one value, here are {len(pool.values)}"
+            yield Finding(rrset, pool.values[1].mark, what, "give them weights, to have one drawn")
+    for number, rule in enumerate(steering.rules, 1):
+        if rule.answers > 1:
+            what = f"rule {number}: a {kind} has one value, not those of {rule.answers} pools"
+            yield Finding(rrset, rule.mark, what)
 
 
 def spf_type(view: View) -> Iterator[Finding]:

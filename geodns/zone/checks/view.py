@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 
 from geodns.name import Name
 from geodns.problems import Severity
@@ -151,6 +152,21 @@ class View:
         """The names in the data of a record and of its pools, behind `skip` octets."""
         for wire, mark in datas(rrset):
             yield Name(wire[skip:]), mark
+
+
+def once(function: Function) -> Function:
+    """A check that tells of one place once: a pool of `$zone` is in many records, and so is a YAML alias."""
+
+    @wraps(function)
+    def findings(view: View) -> Iterator[Finding]:
+        told: set[tuple[Mark, str]] = set()
+        for finding in function(view):
+            if (finding.mark, finding.what) not in told:
+                if not (isinstance(finding.about, RRset) and finding.about.lenient):
+                    told.add((finding.mark, finding.what))
+                yield finding
+
+    return findings
 
 
 def datas(rrset: RRset) -> Iterator[tuple[bytes, Mark]]:

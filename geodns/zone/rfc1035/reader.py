@@ -12,7 +12,7 @@ from geodns.name import ROOT, BadName, Name
 from geodns.problems import Problem, Severity
 from geodns.zone import rdata
 from geodns.zone.checks import check
-from geodns.zone.forms import TTL_SECONDS_MAX
+from geodns.zone.fields import TTL_SECONDS_MAX
 from geodns.zone.model import Alias, CheckedZone, Mark, RRset, Zone
 from geodns.zone.parse import TTL_SECONDS_DEFAULT, Parsed
 from geodns.zone.rfc1035.generate import generate, range_of

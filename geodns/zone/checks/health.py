@@ -1,0 +1,79 @@
+"""Checks of health checks: what they can look at, and what rests on them."""
+
+from collections.abc import Iterator
+
+from geodns.name import Name
+from geodns.zone import rdata
+from geodns.zone.checks.steering import called, pools
+from geodns.zone.checks.view import Finding, View, once
+from geodns.zone.model import CheckKind, HealthCheck, Pool, PoolValue, Steering
+from geodns.zone.rdata import AAAA, CNAME, HTTPS, MX, NS, SRV, SVCB, A
+from geodns.zone.source import shorten
+
+# Where in the data of a type its target stands.
+_TARGET_AT = {CNAME: 0, NS: 0, MX: 2, SRV: 6, SVCB: 2, HTTPS: 2}
+_OWN_TARGET = frozenset((SVCB, HTTPS))  # RFC 9460 section 2.5.2: "." is the owner
+
+_WITHOUT_ADDRESS = frozenset((CheckKind.EXEC, CheckKind.EXTERNAL))
+
+
+def check_of(steering: Steering, pool: Pool) -> HealthCheck | None:
+    """The health check of the values of a pool."""
+    return steering.check if pool.check is None else pool.check
+
+
+@once
+def cannot_be_checked(view: View) -> Iterator[Finding]:
+    for rrset, steering, pool in pools(view):
+        check = check_of(steering, pool)
+        if check is None or check.kind in _WITHOUT_ADDRESS:
+            continue
+        values = [value for value in pool.values if not _can_be_checked(rrset.type, value)]
+        if values:
+            kind = rdata.type_name(rrset.type)
+            number = "a value" if len(values) == 1 else f"{len(values)} values"
+            what = f"{called(pool)}: {number} of type {kind} cannot be checked: there is no address"
+            yield Finding(rrset, values[0].mark, what, "such a value counts as up")
+
+
+def _can_be_checked(rtype: int, value: PoolValue) -> bool:
+    if rtype in (A, AAAA) or value.addresses:
+        return True
+    if rtype not in _TARGET_AT:
+        return False
+    return rtype in _OWN_TARGET or not Name(value.rdata[_TARGET_AT[rtype] :]).is_root
+
+
+@once
+def slow_start_unchecked(view: View) -> Iterator[Finding]:
+    for rrset, steering, pool in pools(view):
+        if pool.slow_start and check_of(steering, pool) is None:
+            what = f"{called(pool)} has slow_start, which never has an effect without a health check"
+            yield Finding(rrset, pool.mark, what, "add healthcheck: to the pool, or under octodns")
+
+
+@once
+def min_up_alone(view: View) -> Iterator[Finding]:
+    for rrset, _, pool in pools(view):
+        if pool.min_up is not None and len(pool.values) == 1:
+            what = f"{called(pool)} has one value, and a min_up that changes nothing"
+            yield Finding(rrset, pool.mark, what)
+
+
+def exec_check(view: View) -> Iterator[Finding]:
+    """Told once of each command: it runs as the server does, if the config lets it."""
+    told: set[tuple[str, ...]] = set()
+    for rrset, steering, pool in pools(view):
+        check = check_of(steering, pool)
+        if check is not None and check.command and check.command not in told:
+            told.add(check.command)
+            what = f'the check runs "{shorten(check.command[0])}" as the user of the server'
+            hint = "only where geodns.yaml has health.exec: true; else the values count as up"
+            yield Finding(rrset, check.mark, what, hint)
+
+
+def ttl_min(view: View) -> Iterator[Finding]:
+    for rrset in view.all():
+        if rrset.ttl_min is not None and rrset.ttl_min > rrset.ttl:
+            what = f"ttl_min ({rrset.ttl_min}) is more than the TTL ({rrset.ttl})"
+            yield Finding(rrset, rrset.mark, what)
