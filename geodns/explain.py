@@ -6,6 +6,7 @@ The query is a real packet, answered by the Python engine, which reports every c
 stands here only puts that into words; `geo.reason` adds which rule matched and why.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dns.edns
@@ -15,7 +16,9 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from geodns.engine.answer import Chosen, answer
+from geodns.engine.answer import answer
+from geodns.engine.choose import Chosen
+from geodns.engine.decide import Decision, Looked, Verdict
 from geodns.engine.lookup import closest_encloser
 from geodns.engine.snapshot import Snapshot
 from geodns.geo import codes
@@ -23,12 +26,12 @@ from geodns.geo.address import WIDTH, Address
 from geodns.geo.locator import Explanation as Located
 from geodns.geo.locator import Locator
 from geodns.geo.partition import Rule
-from geodns.geo.reason import match
+from geodns.geo.reason import Match, ladder
 from geodns.name import Name
-from geodns.table.shape import Alternative, Dname, Node, Plan, Table
+from geodns.table.shape import Choice, Dname, Node, Plan, Table
+from geodns.table.steer import SHARE_ALL, TTL_UNBOUND, Policy, Pool, Steer, WhenAllDown
 from geodns.zone.rdata import type_name
 
-_NOW = 0  # no cookie is asked for, so the time does not matter
 _LABEL_WIDTH = 9  # columns of the text in front of what is said
 _VALUES_SHOWN = 10  # of a pool; a hundred addresses help nobody
 
@@ -66,10 +69,12 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(snapshot: Snapshot, locator: Locator, name: Name, qtype: int, client: Address) -> Explanation:
+def explain(
+    snapshot: Snapshot, locator: Locator, name: Name, qtype: int, client: Address, now: int = 0
+) -> Explanation:
     """The answer that `client` gets when its whole address reaches us, by itself or in EDNS Client Subnet.
 
-    `snapshot` has been made with `locator`. Raises geo.DatabaseError when a database has become unreadable.
+    `now` (Unix seconds) matters where a value is in its slow start. `snapshot` has been made with `locator`. Raises geo.DatabaseError when a database has become unreadable.
     """
     question = f"{name} {type_name(qtype)}"
     subnet = dns.edns.ECSOption(str(client), WIDTH[client.family], 0)
@@ -77,7 +82,7 @@ def explain(snapshot: Snapshot, locator: Locator, name: Name, qtype: int, client
     rdtype = dns.rdatatype.RdataType.make(qtype)
     query = dns.message.make_query(owner, rdtype, id=0, use_edns=0, options=[subnet])
     trace: list[Chosen] = []
-    wire = answer(query.to_wire(), str(client), snapshot, 0, _NOW, stream=True, trace=trace)
+    wire = answer(query.to_wire(), str(client), snapshot, 0, now, stream=True, trace=trace)
     assert wire is not None  # silence is for packets that are no queries
     message = dns.message.from_wire(wire)
     located = locator.explain(client)
@@ -192,45 +197,113 @@ def _seen(place: tuple[str, ...], asn: int) -> str:
 
 
 def _choice_steps(chosen: Chosen, located: Located) -> list[Step]:
-    """The rules one by one, the pool, its values, the scope."""
-    choice, alternative = chosen.choice, chosen.alternative
-    found = match(choice.rules, located)
-    steps = [Step("choice", f"{choice.owner} {type_name(choice.type)}, TTL {choice.ttl}")]
-    for at, (rule, mark) in enumerate(zip(choice.rules, choice.rule_marks, strict=True)):
-        verdict = f"yes: {found.why}" if at == found.rule else "no"
-        steps.append(Step(f"rule {at + 1}", f"{_rule(rule)}: {verdict}  [{mark}]", 1))
-    if found.rule is None:
-        steps.append(Step("rule", f"none: {found.why}; the record's own values", 1))
-    else:
-        way = choice.ways[found.rule]
-        steps += [
-            Step("pool", f"{pool}: all of its values are down, so its fallback", 1) for pool in way[:-1]
-        ]
-    steps.append(Step("pool", alternative.pool, 1))
-    steps.append(Step("values", _values(alternative), 1))
-    steps.append(Step("scope", _scope(chosen.scope, located), 1))
+    """The rules one by one, the pools that were looked at, the values, the TTL, the scope."""
+    choice, decision = chosen.choice, chosen.decision
+    assert decision is not None
+    steer = choice.steer
+    steps = [Step("choice", f"{choice.owner} {type_name(choice.type)}, TTL {steer.ttl}")]
+    steps += _rule_steps(choice, decision, ladder(choice.rules, located))
+    for looked in decision.looked:
+        steps.append(Step("pool", _pool(steer, looked, looked.pool in dict(decision.members)), 1))
+    if decision.rushed:
+        steps.append(Step("", "nothing else can answer, so that no slow start is waited for", 1))
+    steps.append(Step("values", _values(choice, decision), 1))
+    if decision.looked:
+        steps.append(Step("ttl", _ttl(steer, decision), 1))
+    steps.append(Step("scope", _scope(chosen, located), 1))
     return steps
 
 
-def _rule(rule: Rule) -> str:
+def _rule_steps(choice: Choice, decision: Decision, found: tuple[Match, ...]) -> list[Step]:
+    steer = choice.steer
+    why = {told.rule: told.why for told in found}
+    taken = {passed.rule: passed.is_taken for passed in decision.passed}
+    steps = []
+    for at, (given, rule) in enumerate(zip(choice.rules, steer.rules, strict=True)):
+        verdict = "no"
+        if at in why and rule.share == SHARE_ALL:
+            verdict = f"yes: {why[at]}" if decision.rule == given.outcome else "not reached"
+        elif at in why and given.outcome in taken:
+            verdict = "in its share" if taken[given.outcome] else "not in its share"
+            verdict = f"{'yes' if taken[given.outcome] else 'no'}: {why[at]}, and {verdict}"
+        steps.append(Step(f"rule {at + 1}", f"{_rule(given, rule.share)}: {verdict}  [{rule.mark}]", 1))
+    if decision.verdict is Verdict.NO_RULE:
+        steps.append(Step("rule", f"none: {found[-1].why}; the record's own values", 1))
+    return steps
+
+
+def _pool(steer: Steer, looked: Looked, answers: bool) -> str:
+    """One pool that was looked at, and why it does not answer."""
+    pool = steer.pools[looked.pool]
+    words = pool.name
+    if looked.parent >= 0:
+        words += f" (fallback of {steer.pools[looked.parent].name})"
+    if answers and looked.can_answer:
+        return words
+    if not looked.standing.up:
+        return f"{words}: all of its values are down"
+    if not looked.standing.is_up:
+        weight = sum(pool.members[at].weight for at in looked.standing.up)
+        total = sum(member.weight for member in pool.members)
+        return f"{words}: too little of it is up ({weight} of {total}, min_up {pool.min_up:.0%})"
+    return f"{words}: its slow start does not let this client in yet"
+
+
+def _ttl(steer: Steer, decision: Decision) -> str:
+    least = min(looked.standing.ttl for looked in decision.looked)
+    if least == TTL_UNBOUND:
+        return f"{steer.ttl} s: no check can change this"
+    told = min(decision.ttl, steer.ttl)
+    return f"{told} s: in {least} s it can be otherwise (ttl_min {steer.ttl_min}, ttl {steer.ttl})"
+
+
+def _rule(rule: Rule, share: int) -> str:
     parts = [str(Address(family, first)) + f"/{length}" for family, first, length in rule.subnets]
     parts += [f"AS{asn}" for asn in rule.asns]
     parts += rule.geos
-    return " ".join(parts) or "everybody else"
+    who = " ".join(parts) or "everybody else"
+    return who if share == SHARE_ALL else f"{share / SHARE_ALL:.4g} of {who}"
 
 
-def _values(alternative: Alternative) -> str:
-    if len(alternative.plans) == 1:
-        shown = list(alternative.values[0])
-    else:
-        shown = [
-            f"{', '.join(values)} ({weight / alternative.total:.0%})"
-            for values, weight in zip(alternative.values, alternative.weights, strict=True)
-        ]
-    more = f" and {len(shown) - _VALUES_SHOWN} more" if len(shown) > _VALUES_SHOWN else ""
-    how = "one of " if len(alternative.plans) > 1 else ""
-    return how + ", ".join(shown[:_VALUES_SHOWN]) + more
+def _values(choice: Choice, decision: Decision) -> str:
+    """The values that can be answered, with their chances where one is drawn."""
+    steer = choice.steer
+    if not decision.members:
+        if decision.verdict is Verdict.NO_RULE:
+            return _listed(choice.values)
+        if steer.when_all_down is WhenAllDown.NODATA:
+            return "none, as everything is down (when_all_down: nodata)"
+        return f"{_listed(choice.values)}: the record's own, as everything is down"
+    pools = dict.fromkeys(pool for pool, _ in decision.members)
+    told = "; ".join(_of_pool(steer.pools[at], decision, at) for at in pools)
+    if decision.verdict is Verdict.ALL_DOWN:
+        told += ": as if they were up, as everything is down (when_all_down: all)"
+    return told
 
 
-def _scope(scope: int, located: Located) -> str:
-    return f"/{scope}: everybody in {located.asked.network(scope)} is sent to this pool"
+def _of_pool(pool: Pool, decision: Decision, at: int) -> str:
+    answering = [pool.members[member] for index, member in decision.members if index == at]
+    open_ = next((looked.open for looked in decision.looked if looked.pool == at), ())
+    if pool.policy is Policy.HASH and len(open_) > 1:
+        return _listed([member.text for member in answering]) + " (by the client's subnet)"
+    if len(answering) == len(open_) or decision.verdict is Verdict.ALL_DOWN:
+        return _listed([member.text for member in answering])
+    weights = [pool.members[member].weight if pool.policy is Policy.WEIGHTED else 1 for member in open_]
+    shown = [
+        f"{pool.members[member].text} ({weight / sum(weights):.0%})"
+        for member, weight in zip(open_, weights, strict=True)
+    ]
+    return f"{'one' if len(answering) == 1 else len(answering)} of {_listed(shown)}"
+
+
+def _listed(values: Sequence[str]) -> str:
+    more = f" and {len(values) - _VALUES_SHOWN} more" if len(values) > _VALUES_SHOWN else ""
+    return ", ".join(values[:_VALUES_SHOWN]) + more
+
+
+def _scope(chosen: Chosen, located: Located) -> str:
+    network = located.asked.network(chosen.scope)
+    hashed = chosen.decision.hashed if chosen.decision else ()
+    by = ", ".join(sorted(word.value for word in hashed))
+    because = f" (its subnet decides: {by})" if by else ""
+    return f"/{chosen.scope}: everybody in {network} gets this{because}"

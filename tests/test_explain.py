@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geodns.engine.answer import Chosen, answer
+from geodns.engine.answer import answer
+from geodns.engine.choose import Chosen
 from geodns.explain import explain
 from geodns.geo.address import WIDTH, Address, parse
-from geodns.geo.partition import OUTCOME_NOT_PUBLIC
-from geodns.geo.reason import match
+from geodns.geo.reason import route
 from geodns.name import Name
 from tests.conftest import make_locator, snapshot_of_golden
 
@@ -30,10 +30,11 @@ def test_a_choice_is_told_rule_by_rule() -> None:
     assert "  place     NA-US-NY (New York, United States), AS64601 Test AS64601" in said
     assert "    rule 1    EU: no  [example.com.yaml:16:5]" in said
     assert any(line.startswith("    rule 3    NA-US-NY: yes: 127.1.0.1 is in NA-US-NY") for line in said)
-    assert said[-5:] == [
+    assert said[-6:] == [
         "    pool      NA-US-NY",
         "    values    203.0.113.30",
-        "    scope     /16: everybody in 127.1.0.0/16 is sent to this pool",
+        "    ttl       60 s: no check can change this",
+        "    scope     /16: everybody in 127.1.0.0/16 gets this",
         "  answer    NOERROR, authoritative",
         "    www.example.com. 60 IN A 203.0.113.30",
     ]
@@ -42,9 +43,9 @@ def test_a_choice_is_told_rule_by_rule() -> None:
 def test_fallbacks_are_told_one_by_one() -> None:
     """Which pools were passed over, and why."""
     said = explained("app.example.com.", "127.3.0.1")
-    assert "pool      dead: all of its values are down, so its fallback" in said
-    assert "pool      dead2: all of its values are down, so its fallback" in said
-    assert "pool      office" in said
+    assert "pool      dead: all of its values are down" in said
+    assert "pool      dead2 (fallback of dead): all of its values are down" in said
+    assert "pool      office (fallback of dead2)" in said
 
 
 def test_weights_are_told_as_shares() -> None:
@@ -97,8 +98,8 @@ def test_the_rule_that_is_told_is_the_rule_that_served(client: Address, name: st
     query = dns.message.make_query(f"{name}.example.com.", "MX" if name == "mx" else "A", options=options)
     trace: list[Chosen] = []
     answer(query.to_wire(), "192.0.2.53", snapshot, 0, 0, trace=trace)
-    for choice, alternative, _ in trace:
-        matched = match(choice.rules, located)
-        expected = "default" if matched.rule is None else choice.ways[matched.rule][-1]
-        if matched.outcome != OUTCOME_NOT_PUBLIC:  # then the address that asks decides
-            assert expected == alternative.pool
+    for chosen in trace:
+        steps = route(chosen.choice.rules, located)
+        assert chosen.decision is not None
+        if located.is_located:  # else the address that asks decides
+            assert chosen.decision.rule == (steps[0].rule if steps else None)

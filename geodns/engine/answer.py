@@ -1,10 +1,8 @@
 """answer(packet, client, snapshot, draw, now): the whole way of a query through the engine."""
 
-from typing import NamedTuple
-
 from geodns.engine import chaos
-from geodns.engine.assemble import message, option, placed, subnet_option
-from geodns.engine.choose import choose, next_draw, pick
+from geodns.engine.assemble import lowered, message, option, placed, subnet_option
+from geodns.engine.choose import Chosen, choose
 from geodns.engine.cookie import cookie_for
 from geodns.engine.lookup import find
 from geodns.engine.snapshot import UDP_SIZE_MAX_DEFAULT, Snapshot
@@ -28,7 +26,8 @@ from geodns.engine.wire import (
     read,
 )
 from geodns.name import NAME_OCTETS_MAX, key_is_under
-from geodns.table.shape import FLAG_AA, Alternative, Body, Choice, Dname, Plan
+from geodns.table.shape import FLAG_AA, Body, Dname, Outcome, Plan
+from geodns.table.steer import TTL_UNBOUND
 
 DNAME_CHAIN_MAX = 8  # DNAMEs followed for one answer; as many as BIND follows CNAMEs at the least (no source)
 
@@ -38,14 +37,6 @@ EDE_NOT_SUPPORTED = 21  # RFC 8914 section 4.22
 
 _TYPE_META_FIRST = 128  # RFC 6895 section 3.1: 128 to 255 are meta and question types
 _RECORD_FIXED_OCTETS = 12  # an owner that is a pointer, type, class, TTL, length
-
-
-class Chosen(NamedTuple):
-    """A choice as it was made: for explain."""
-
-    choice: Choice
-    alternative: Alternative
-    scope: int  # bits
 
 
 def answer(
@@ -97,7 +88,7 @@ def answer(
             else:
                 data = placed(body, HEADER_OCTETS, octets, HEADER_OCTETS + octets + 4)
         elif found is not None:
-            flags, data, scope = _follow(query, found, client, snapshot, draw, bodies, trace)
+            flags, data, scope = _follow(query, found, client, snapshot, draw, now, bodies, trace)
     options = b""
     if query.edns:
         options = _options(query, client, snapshot, now, stream, scope, ede)
@@ -123,6 +114,7 @@ def _follow(
     client: str,
     snapshot: Snapshot,
     draw: int,
+    now: int,
     bodies: list[Body],
     trace: list[Chosen] | None,
 ) -> tuple[int, bytes, int]:
@@ -135,28 +127,34 @@ def _follow(
     used: list[Dname] = []
     for _ in range(DNAME_CHAIN_MAX):
         plan: Plan | None = found.plan if isinstance(found, Dname) else found
+        ttl = TTL_UNBOUND
         while plan is not None:
             body = plan.body
             if body.data:
                 bodies.append(body)
-                data += placed(body, name_at, len(name), start + len(data))
+                data += _moved(body, name_at, len(name), start + len(data), ttl)
             # RFC 1035 section 4.1.1: AA is that of the first owner; RFC 6604: the rcode that of the last
             flags = flags & FLAG_AA | plan.flags
-            choice, plan = plan.choice, None
+            outcome, choice, plan = plan.outcome, plan.choice, None
             if choice is not None:
-                alternative, chosen_scope = choose(choice, query.subnet, client, snapshot)
+                chosen = choose(choice, query.subnet, client, snapshot, draw, now, trace is not None)
                 if trace is not None:
-                    trace.append(Chosen(choice, alternative, chosen_scope))
-                scope = max(scope, chosen_scope)
-                plan = pick(alternative, draw)
-                draw = next_draw(draw)
-        if not isinstance(found, Dname):
+                    trace.append(chosen)
+                if chosen.scope > scope:
+                    scope = chosen.scope
+                draw, ttl, plan = chosen.draw, chosen.ttl, chosen.plan
+                for body in chosen.bodies:
+                    bodies.append(body)
+                    data += _moved(body, name_at, len(name), start + len(data), ttl)
+        if not isinstance(found, Dname) or outcome is not Outcome.HIT:
             break
         dname = bodies[-1]
         name = name[: len(name) - dname.base] + dname.data[_RECORD_FIXED_OCTETS:]
         if len(name) > NAME_OCTETS_MAX:
             return flags | YXDOMAIN, data, scope  # RFC 6672 section 2.2
-        cname = _synthesised(name_at, dname.data[6:10], name)
+        # The TTL as it is told, which health may have lowered.
+        ttl_octets = data[len(data) - len(dname.data) :][6:10]
+        cname = _synthesised(name_at, ttl_octets, name)
         name_at = start + len(data) + _RECORD_FIXED_OCTETS
         bodies.append(Body(cname, 1, 0, 0, 0))
         data += cname
@@ -169,6 +167,12 @@ def _follow(
             break  # the resolver has this DNAME now, and sees the circle as well as we do
         found = following
     return flags, data, scope
+
+
+def _moved(body: Body, name_at: int, name_octets: int, body_at: int, ttl: int) -> bytes:
+    """`placed`, and no TTL of what was chosen above `ttl`."""
+    data = placed(body, name_at, name_octets, body_at)
+    return data if ttl == TTL_UNBOUND else lowered(data, body.ttls, ttl)
 
 
 def _synthesised(name_at: int, ttl: bytes, target: bytes) -> bytes:

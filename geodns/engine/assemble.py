@@ -86,6 +86,16 @@ def placed(body: Body, name_at: int, name_octets: int, body_at: int) -> bytes:
     return bytes(moved)
 
 
+def lowered(data: bytes, ttls: tuple[int, ...], ttl: int) -> bytes:
+    """`data` with none of the TTLs at these offsets above `ttl` seconds."""
+    octets = ttl.to_bytes(4)
+    changed = bytearray(data)
+    for at in ttls:
+        if changed[at : at + 4] > octets:
+            changed[at : at + 4] = octets
+    return bytes(changed)
+
+
 def option(code: int, data: bytes) -> bytes:
     """One EDNS option (RFC 6891 section 6.1.2)."""
     return _OPTION.pack(code, len(data)) + data

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from geodns.geo.partition import Partition
 from geodns.table.shape import Table
+from geodns.table.steer import Standing
 
 UDP_SIZE_MAX_DEFAULT = 1232  # octets; DNS flag day 2020: an IPv6 packet of 1280 less its headers
 TCP_KEEPALIVE_DEFAULT = 100  # units of 100 ms (RFC 7828 section 3.1): 10 s, the idle limit of our connections
@@ -21,9 +22,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Snapshot:
-    """The table, the geography of its choices, and the settings that show in answers.
+    """The table, the geography of its choices, what is up, and the settings that show in answers.
 
-    `partitions` has one for every `Choice.key` of the table. The first of `cookie_secrets` (16 octets each)
+    `partitions` has one for every `Choice.key` of the table; `standings`, by `Steer.key`, those that differ
+    from `Steer.base`. The first of `cookie_secrets` (16 octets each)
     signs, all of them verify (RFC 9018 section 5: a rollover needs two).
     """
 
@@ -33,3 +35,4 @@ class Snapshot:
     udp_size_max: int = UDP_SIZE_MAX_DEFAULT
     cookie_secrets: tuple[bytes, ...] = ()
     tcp_keepalive: int = TCP_KEEPALIVE_DEFAULT
+    standings: Mapping[str, Standing] = field(default_factory=dict)

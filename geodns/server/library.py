@@ -17,17 +17,17 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
-import geodns
 from geodns.config import Config
-from geodns.engine.snapshot import Identity, Snapshot
+from geodns.engine.snapshot import Identity
 from geodns.geo.partition import Partition
 from geodns.name import Name
 from geodns.problems import Problem
+from geodns.server.children import environment
 from geodns.server.files import MISSING, Fingerprint, Scan, fingerprint_of, scan
 from geodns.server.messages import (
     EXIT_MEMORY,
@@ -41,11 +41,13 @@ from geodns.server.messages import (
     Message,
     PartitionMade,
     Reading,
+    SteerChunk,
     ZoneHead,
 )
 from geodns.server.served import Served
-from geodns.table.compile import link
-from geodns.table.shape import Node, ZoneTable
+from geodns.table.compile import link, table_steers
+from geodns.table.shape import Node, Table, ZoneTable
+from geodns.table.steer import Steer
 
 REST_FACTOR = 1.0  # rest after each piece as long as it took: queries have half of the time at the least
 NODES_PER_SLICE = 200  # nodes of an old zone freed at a time; about 0.2 ms
@@ -99,19 +101,45 @@ class _Load:
     reading: str = ""
 
 
+class Publisher(Protocol):
+    """Who brings tables and what is up together: the keeper, which checks the values of `steers`."""
+
+    def prepare(self, steers: Mapping[str, Steer]) -> bool:
+        """Look at what is new in these, within the time there is for it; False when the server ends."""
+
+    def publish(self, steers: Mapping[str, Steer], **changes: Any) -> None:
+        """Serve from a snapshot with these changes and with the standings of these steers, both at once."""
+
+
+class _Unsteered:
+    """Publishes where nobody checks anything."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def prepare(self, steers: Mapping[str, Steer]) -> bool:
+        return True
+
+    def publish(self, steers: Mapping[str, Steer], **changes: Any) -> None:
+        self._served.publish(**changes)
+
+
 class Library:
     """The zones, partitions and problems of now. `load` brings them up to date and publishes them.
 
     One thread at a time may call `load` and `configure`; what is public may be read by all of them.
     """
 
-    def __init__(self, config: Config, settings: Settings, served: Served) -> None:
+    def __init__(
+        self, config: Config, settings: Settings, served: Served, publisher: Publisher | None = None
+    ) -> None:
         self.config = config
         self.settings = settings
         self.files: dict[str, ZoneFile] = {}
         self.problems: list[Problem] = []  # of the folder, of files that are no zones, and of the databases
         self.scanned: Scan | None = None  # what the last load looked at
         self._served = served
+        self._publisher = publisher or _Unsteered(served)
         self._local: list[ZoneTable] = []
         self._partitions: dict[str, Partition] = {}
         self._databases: tuple[tuple[str, Fingerprint], ...] = ()  # those that the partitions are from
@@ -159,10 +187,12 @@ class Library:
             if load is None:
                 return False
             before = [*self._local, *self.zones]
-            old = weakref.ref(self._served.snapshot)
+            # the table and not the snapshot: what is up is published between loads, with the same table
+            old = weakref.ref(self._served.snapshot.table)
             old_nodes = self._served.snapshot.table.nodes
             self._adopt(load)
-            self._publish()
+            if not self._publish():
+                return False
             gc.freeze()  # before the collector may run again
         finally:
             gc.enable()
@@ -255,7 +285,7 @@ class Library:
                     stdout=subprocess.PIPE,
                     stderr=complaints,
                     bufsize=PIPE_OCTETS,
-                    env=_environment(),
+                    env=environment(),
                     start_new_session=True,  # Ctrl-C is for us; we end it
                 )
             except OSError as error:
@@ -295,21 +325,25 @@ class Library:
         while True:
             message: Message = pickle.load(stdout)
             if isinstance(message, ZoneHead) and message.table is not None:
-                self._read_nodes(stdout, message.table)
+                self._read_table(stdout, message.table)
             yield message
             if isinstance(message, Done):
                 return
 
-    def _read_nodes(self, stdout: BinaryIO, table: ZoneTable) -> None:
+    def _read_table(self, stdout: BinaryIO, table: ZoneTable) -> None:
         """Unpickling holds the interpreter lock, so it is done in pieces, with rests for queries."""
-        while True:
-            began = time.perf_counter()
-            chunk: Chunk = ChunkUnpickler(stdout, table).load()
-            if not chunk:
-                return
-            table.nodes.update(chunk)
-            if not self._is_first:
-                time.sleep(REST_FACTOR * (time.perf_counter() - began))
+        began = time.perf_counter()
+        while steers := cast(SteerChunk, pickle.load(stdout)):
+            table.steers.update((steer.key, steer) for steer in steers)
+            began = self._rest(began)
+        while nodes := cast(Chunk, ChunkUnpickler(stdout, table).load()):
+            table.nodes.update(nodes)
+            began = self._rest(began)
+
+    def _rest(self, began: float) -> float:
+        if not self._is_first:
+            time.sleep(REST_FACTOR * (time.perf_counter() - began))
+        return time.perf_counter()
 
     def _take(self, load: _Load, message: Message) -> None:
         match message:
@@ -353,19 +387,29 @@ class Library:
             self._databases = load.scan.databases
             self._overrides = self.config.geo.overrides
 
-    def _publish(self) -> None:
+    def _linked(self) -> Table:
         by_apex = {
             table.apex: table for table in (*self._local, *self.zones)
         }  # a file overrides a built-in zone
+        return link(by_apex.values(), [file.apex for file in self.files.values() if file.table is None])
+
+    def _publish(self) -> bool:
+        """False when the server ends before that."""
+        table = self._linked()
+        steers = table_steers(table)
+        if not self._publisher.prepare(steers):
+            return False
         limits = self.config.limits
-        self._served.snapshot = Snapshot(
-            table=link(by_apex.values(), [file.apex for file in self.files.values() if file.table is None]),
+        self._publisher.publish(
+            steers,
+            table=table,
             partitions=self._partitions,
             identity=self.settings.identity,
             udp_size_max=limits.udp_answer_octets,
             cookie_secrets=self.settings.cookie_secrets,
             tcp_keepalive=min(int(limits.tcp_idle_seconds * KEEPALIVE_UNITS), KEEPALIVE_MAX),
         )
+        return True
 
     def _tell(self, load: _Load) -> None:
         say = self._served.say
@@ -396,14 +440,14 @@ class Library:
             rule.geos or rule.asns for table in tables for rules in table.rules.values() for rule in rules
         )
 
-    def _retire(self, old: weakref.ref[Snapshot], maps: list[dict[bytes, Node]]) -> None:
+    def _retire(self, old: weakref.ref[Table], maps: list[dict[bytes, Node]]) -> None:
         """Free what is served no more, when the last query that saw it is answered.
 
         A table and its nodes refer to each other, and frozen as they are no collector will find them. So they
         are taken apart here, a few at a time.
         """
         until = time.monotonic() + RETIRE_SECONDS
-        while old() is not None:  # a query under way holds it as an argument of the engine
+        while old() is not None:  # a query under way holds a snapshot that has it
             if time.monotonic() > until or self._is_stopped:
                 return  # somebody keeps it: better to lose the memory than to pull it away under a query
             time.sleep(RETIRE_STEP_SECONDS)
@@ -423,13 +467,6 @@ def _instead(file: ZoneFile) -> str:
     if file.table is None:
         return "its names are answered SERVFAIL until it is mended"
     return f"serial {file.table.serial} is still served"
-
-
-def _environment() -> dict[str, str]:
-    """The loader's: ours, and it finds this very geodns, and numpy starts no threads for linear algebra."""
-    root = str(Path(geodns.__file__).resolve().parents[1])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _ended(loader: subprocess.Popen[bytes]) -> int:

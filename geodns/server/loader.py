@@ -13,10 +13,10 @@ import os
 import pickle
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from geodns.geo import overrides
 from geodns.geo.database import Database, DatabaseError, Layer
@@ -26,7 +26,6 @@ from geodns.problems import Problem
 from geodns.server.files import Fingerprint, fingerprint_of
 from geodns.server.messages import (
     EXIT_MEMORY,
-    Chunk,
     ChunkPickler,
     Databases,
     Done,
@@ -39,11 +38,13 @@ from geodns.server.messages import (
     ZoneHead,
 )
 from geodns.table.compile import compile_zone
-from geodns.table.shape import Node
 from geodns.zone import load, local_zones, zone_files
 
 NODES_PER_CHUNK = 100  # about half a millisecond of unpickling, during which the other side answers no query
+STEERS_PER_CHUNK = 20  # likewise
 SERIAL_MASK = 0xFFFFFFFF  # RFC 1035 section 3.3.13: 32 bits
+
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -133,10 +134,12 @@ class _Loader:
             self._say(head)
             return
         self._wanted.update(head.table.rules)
-        nodes = head.table.nodes
-        head.table.nodes = {}
+        nodes, steers = head.table.nodes, head.table.steers
+        head.table.nodes, head.table.steers = {}, {}
         self._say(head)
-        for chunk in _chunks(nodes):
+        for steer_chunk in _chunks(steers.values(), STEERS_PER_CHUNK):
+            pickle.dump(steer_chunk, self._out, pickle.HIGHEST_PROTOCOL)
+        for chunk in _chunks(nodes.items(), NODES_PER_CHUNK):
             ChunkPickler(self._out, head.table).dump(chunk)
 
 
@@ -152,10 +155,10 @@ def _serial(fingerprint: Fingerprint, known: Known | None) -> int:
     return changed if 0 < ahead < 1 << 31 else known.serial + 1 & SERIAL_MASK
 
 
-def _chunks(nodes: dict[bytes, Node]) -> Iterator[Chunk]:
-    """The nodes in pieces, and the empty piece that ends them."""
-    items = iter(nodes.items())
-    while chunk := list(islice(items, NODES_PER_CHUNK)):
+def _chunks(given: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The pieces, and the empty piece that ends them."""
+    items = iter(given)
+    while chunk := list(islice(items, size)):
         yield chunk
     yield []
 

@@ -1,6 +1,6 @@
 """What the serving process and its loader say to each other, pickled: one Job in, then Messages out.
 
-    Files, (Reading, ZoneHead + Chunks) ..., Databases, PartitionMade ..., Done
+    Files, (Reading, ZoneHead + SteerChunks + Chunks) ..., Databases, PartitionMade ..., Done
 
 Both ends are this program, of one version, so that pickle is safe here and needs no schema.
 """
@@ -13,12 +13,18 @@ from geodns.geo.partition import Partition, Rules
 from geodns.problems import Problem
 from geodns.server.files import Fingerprint
 from geodns.table.shape import Node, ZoneTable
+from geodns.table.steer import Steer
 
 EXIT_MEMORY = 12
 """The exit code of a loader that needed more memory than it may have; ENOMEM's number."""
 
+_TABLE = "table"  # a ChunkPickler's name for it; a Steer's key has a blank in it
+
 Chunk = list[tuple[bytes, Node]]
 """Nodes of a zone with their keys; an empty one ends the zone."""
+
+SteerChunk = list[Steer]
+"""Steers of a zone, which its nodes refer to; an empty one ends them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,8 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ZoneHead:
-    """A file that was read. Its table has no nodes yet: they follow in Chunks. No table: the file is broken.
+    """A file that was read. Its table has no steers and no nodes yet: they follow in pieces. No table: the
+    file is broken.
 
     A built-in zone has the path "".
     """
@@ -108,8 +115,8 @@ class ChunkPickler(pickle.Pickler):
     """Writes one Chunk of `table`.
 
     A pickler for every chunk: one for all would remember every object, and its other side would have to
-    forget them all at once. So the table, to which every node refers, goes by a name; what else is shared is
-    told again.
+    forget them all at once. So the table and its Steers, to which many nodes refer, go by name; what else is
+    shared is told again.
     """
 
     def __init__(self, out: BinaryIO, table: ZoneTable) -> None:
@@ -117,15 +124,17 @@ class ChunkPickler(pickle.Pickler):
         self._table = table
 
     def persistent_id(self, obj: object) -> str | None:
-        return "table" if obj is self._table else None
+        if obj is self._table:
+            return _TABLE
+        return obj.key if type(obj) is Steer else None
 
 
 class ChunkUnpickler(pickle.Unpickler):
-    """Reads one Chunk, whose nodes will belong to `table`."""
+    """Reads one Chunk, whose nodes will belong to `table`, which has its Steers already."""
 
     def __init__(self, source: BinaryIO, table: ZoneTable) -> None:
         super().__init__(source)
         self._table = table
 
-    def persistent_load(self, pid: object) -> ZoneTable:
-        return self._table
+    def persistent_load(self, pid: str) -> ZoneTable | Steer:
+        return self._table if pid == _TABLE else self._table.steers[pid]

@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from geodns.geo.partition import OUTCOME_DEFAULT, Rules
-from geodns.geo.partition import Rule as GeoRule
+from geodns.geo.partition import Rules
 from geodns.name import NAME_OCTETS_MAX, key_is_under, label_offsets
 from geodns.table.render import Frame, Records, names_in, render
 from geodns.table.shape import (
     FLAG_AA,
     Alternative,
+    Body,
     Choice,
     Dname,
     Node,
@@ -25,8 +25,10 @@ from geodns.table.shape import (
     Table,
     ZoneTable,
 )
+from geodns.table.steer import Steer
+from geodns.table.steering import SINGLE_TYPES, geo_rules, steer_of
 from geodns.zone import rdata
-from geodns.zone.model import CheckedZone, Policy, Pool, RRset, Status, Steering, Zone
+from geodns.zone.model import CheckedZone, RRset, Zone
 
 A, NS, CNAME, SOA, AAAA, DNAME, DS, SVCB, HTTPS = 1, 2, 5, 6, 28, 39, 43, 64, 65
 _NXDOMAIN, _YXDOMAIN = 3, 6  # rcodes
@@ -72,6 +74,17 @@ def table_rules(table: Table) -> dict[str, Rules]:
     return found
 
 
+def table_steers(table: Table) -> dict[str, Steer]:
+    """The Steer of every choice in the table, by the key under which a snapshot has its Standing.
+
+    Where a zone inside another has hidden a steered name of the outer one, the inner one's counts.
+    """
+    found: dict[str, Steer] = {}
+    for apex in sorted(table.zones, key=len):
+        found.update(table.zones[apex].steers)
+    return found
+
+
 @dataclass(slots=True)
 class _Draft:
     """An answer on its way to a Plan."""
@@ -104,6 +117,7 @@ class _Compiler:
         self._apex = zone.apex.key
         self._rrsets = _with_aliases(zone)
         self._rules: dict[str, Rules] = {}
+        self._steered: dict[tuple[bytes, int], tuple[Steer, Rules, str]] = {}  # by owner and type
         self._cuts = {
             key
             for key, types in self._rrsets.items()
@@ -135,6 +149,7 @@ class _Compiler:
         for key in self._names:
             zone.nodes[key].below = self._below(zone, key)
         zone.rules = self._rules
+        zone.steers = {steer.key: steer for steer, _, _ in self._steered.values()}
         return zone
 
     # names
@@ -352,9 +367,11 @@ class _Compiler:
     def _records(self, rrset: RRset, owner: bytes | None) -> Records:
         return Records(owner, rrset.type, rrset.ttl, rrset.rdatas)
 
-    def _finish(self, turn: _Turn, draft: _Draft, movable: bool = False) -> Plan:
-        """Render a draft, and the choice that it ends in."""
-        body = render(turn.frame, draft.answer, draft.authority, draft.required, draft.optional, movable)
+    def _finish(self, turn: _Turn, draft: _Draft, movable: bool = False, steered: bool = False) -> Plan:
+        """Render a draft, and the choice that it ends in. A `steered` one is what a choice came to."""
+        body = render(
+            turn.frame, draft.answer, draft.authority, draft.required, draft.optional, movable, steered
+        )
         plan = Plan(draft.outcome, draft.flags, body)
         if draft.steered is None:
             return plan
@@ -365,107 +382,73 @@ class _Compiler:
     # choices
 
     def _choice(self, turn: _Turn, rrset: RRset) -> Choice:
+        steer, rules, key = self._steering(rrset)
         steering = rrset.steering
         assert steering is not None
-        pools: list[Pool] = []  # those that answer, in the order of `alternatives`
-        ways: list[tuple[str, ...]] = []
-        rules: list[GeoRule] = []
-        for rule in steering.rules:
-            way, pool = _way(steering, rule.pools[0])
-            if pool is None:
-                outcome = OUTCOME_DEFAULT
-            elif pool in pools:
-                outcome = pools.index(pool)
-            else:
-                outcome = len(pools)
-                pools.append(pool)
-            ways.append(way)
-            subnets = tuple((net.version, int(net.network_address), net.prefixlen) for net in rule.subnets)
-            rules.append(GeoRule(outcome, subnets, rule.asns, rule.geos))
-        key = _key(tuple(rules))
-        self._rules[key] = tuple(rules)
+        turn = replace(turn, depth=turn.depth + 1)
         return Choice(
             key=key,
-            rules=tuple(rules),
-            alternatives=tuple(self._of_pool(turn, rrset, pool) for pool in pools),
-            default=self._alternative(turn, rrset, DEFAULT_POOL, rrset.rdatas, None),
+            rules=rules,
+            steer=steer,
+            alternatives=tuple(
+                self._alternative(
+                    turn, rrset, tuple(value.rdata for value in steering.pools[pool.name].values)
+                )
+                for pool in steer.pools
+            ),
+            default=self._chosen(turn, rrset, rrset.rdatas),
+            nodata=self._chosen(turn, rrset, ()),
             owner=str(rrset.owner),
             type=rrset.type,
-            ttl=rrset.ttl,
-            rule_marks=tuple(str(rule.mark) for rule in steering.rules),
-            ways=tuple(ways),
+            values=tuple(rdata.to_text(rrset.type, data) for data in rrset.rdatas),
         )
 
-    def _of_pool(self, turn: _Turn, rrset: RRset, pool: Pool) -> Alternative:
-        weights = tuple(value.weight for value in pool.values) if pool.policy is Policy.WEIGHTED else None
-        return self._alternative(turn, rrset, pool.name, tuple(value.rdata for value in pool.values), weights)
+    def _steering(self, rrset: RRset) -> tuple[Steer, Rules, str]:
+        """What all the choices from one RRset have in common."""
+        assert rrset.steering is not None
+        known = self._steered.get((rrset.owner.key, rrset.type))
+        if known is None:
+            steer = steer_of(rrset, self._zone.apex)
+            rules = geo_rules(rrset.steering, steer)
+            known = self._steered[rrset.owner.key, rrset.type] = (steer, rules, _key(rules))
+            self._rules[known[2]] = rules
+        return known
 
-    def _alternative(
-        self,
-        turn: _Turn,
-        rrset: RRset,
-        pool: str,
-        rdatas: tuple[bytes, ...],
-        weights: tuple[int, ...] | None,
-    ) -> Alternative:
-        """Values to answer with, all of them without `weights`."""
-        if weights is None and rrset.type in (CNAME, DNAME):
-            # One CNAME an owner (RFC 2181 section 10.1), one DNAME (RFC 6672 section 2.4): one is drawn.
-            weights = (1,) * len(rdatas)
-        answers = [(data,) for data in rdatas] if weights and rdatas else [rdatas]
-        if weights is None or len(answers) == 1:
-            weights = (1,)
+    def _alternative(self, turn: _Turn, rrset: RRset, rdatas: tuple[bytes, ...]) -> Alternative:
+        """What a pool of these values can answer."""
+        plans = tuple(self._chosen(turn, rrset, (data,)) for data in rdatas)
+        if rrset.type in SINGLE_TYPES:
+            return Alternative(plans, (), None)
+        distinct = tuple(dict.fromkeys(rdatas))
         return Alternative(
-            pool=pool,
-            plans=tuple(self._chosen(turn, rrset, answer) for answer in answers),
-            weights=weights,
-            total=sum(weights),
-            values=tuple(
-                tuple(rdata.to_text(rrset.type, data, self._zone.apex) for data in answer)
-                for answer in answers
+            plans=plans,
+            records=tuple(
+                self._record(turn, rrset, data, plan) for data, plan in zip(rdatas, plans, strict=True)
             ),
+            whole=plans[0] if len(plans) == 1 else self._chosen(turn, rrset, distinct),
         )
+
+    def _record(self, turn: _Turn, rrset: RRset, data: bytes, plan: Plan) -> Body:
+        """One record alone, which it is in `plan` already if nothing else is there."""
+        if not plan.body.arcount:
+            return plan.body
+        records = Records(turn.owner, rrset.type, rrset.ttl, (data,))
+        return render(turn.frame, (records,), movable=True, steered=True)
 
     def _chosen(self, turn: _Turn, rrset: RRset, rdatas: tuple[bytes, ...]) -> Plan:
         """The plan of one possible choice: its records, and where a CNAME among them leads."""
-        draft = _Draft([Records(turn.owner, rrset.type, rrset.ttl, rdatas)])
-        turn = replace(turn, depth=turn.depth + 1)
+        draft = _Draft()
         if not rdatas:
             self._negative_answer(draft, Outcome.NODATA)
-        elif rrset.type == CNAME and turn.qtype != CNAME:
+            return self._finish(turn, draft, movable=True, steered=True)
+        draft.answer.append(Records(turn.owner, rrset.type, rrset.ttl, rdatas))
+        if rrset.type == CNAME and turn.qtype != CNAME:
             self._chase(draft, rdatas[0], turn.qtype, [rrset.owner.key])
             if turn.depth >= CHOICE_DEPTH_MAX:
                 draft.steered = None
         else:
             draft.optional += self._addresses(rrset, rdatas)
-        return self._finish(turn, draft, movable=True)
-
-
-DEFAULT_POOL = "default"
-"""What explain calls the record's own values."""
-
-
-def _way(steering: Steering, name: str) -> tuple[tuple[str, ...], Pool | None]:
-    """The pools asked in turn, from a rule's pool on, and the one that answers, None if none can."""
-    way = []
-    following: str | None = name
-    while following is not None and following not in way:
-        way.append(following)
-        pool = _usable(steering.pools[following])
-        if pool.values:
-            return tuple(way), pool
-        following = pool.fallbacks[0].pool if pool.fallbacks else None
-    return (*way, DEFAULT_POOL), None
-
-
-def _usable(pool: Pool) -> Pool:
-    """The pool without the values that cannot be chosen."""
-    up = tuple(
-        value
-        for value in pool.values
-        if value.status is not Status.DOWN and (pool.policy is Policy.ALL or value.weight > 0)
-    )
-    return replace(pool, values=up)
+        return self._finish(turn, draft, movable=True, steered=True)
 
 
 def _substituted(name: bytes, dname: RRset) -> bytes:
@@ -507,4 +490,4 @@ def _key(rules: Rules) -> str:
     return hashlib.blake2b(repr(rules).encode(), digest_size=16).hexdigest()
 
 
-__all__ = ["CNAME_CHAIN_MAX", "DEFAULT_POOL", "compile_zone", "link", "table_rules"]
+__all__ = ["CNAME_CHAIN_MAX", "compile_zone", "link", "table_rules", "table_steers"]

@@ -28,6 +28,7 @@ _NAMES_AT: dict[int, tuple[int, int]] = {
 
 _FIXED = Struct("!HHIH")
 _CLASS_IN = 1
+_TTL_AT = 4  # octets behind the owner: type and class
 _OWNER = b"\xc0\x0c"
 
 _shared: dict[tuple[int, ...], tuple[int, ...]] = {}  # most bodies have the same few tuples of offsets
@@ -61,14 +62,19 @@ def render(
     required: Iterable[Records] = (),
     optional: Iterable[Records] = (),
     movable: bool = False,
+    steered: bool = False,
 ) -> Body:
     """A Body of these sections. Additional records are `required`, or `optional` and left out first, from the
     end.
 
-    A `movable` body points only into the question, so that it may stand anywhere behind it.
+    A `movable` body points only into the question, so that it may stand anywhere behind it. Of a `steered`
+    one the first RRset depends on health, and so do its TTLs.
     """
     writer = _Writer(frame, movable)
+    answer, authority = tuple(answer), tuple(authority)
     counts = [writer.add(section) for section in (answer, authority, required)]
+    first = (*answer, *authority)[:1] if steered else ()
+    ttls = writer.ttls[: sum(len(records.rdatas) for records in first)]
     cuts = []
     arcount = counts[2]
     for records in optional:
@@ -83,6 +89,7 @@ def render(
         pointers=_share(writer.pointers),
         owners=_share(writer.owners),
         cuts=tuple(reversed(cuts)),
+        ttls=_share(ttls),
     )
 
 
@@ -91,6 +98,7 @@ class _Writer:
         self.data = bytearray()
         self.pointers: list[int] = []
         self.owners: list[int] = []
+        self.ttls: list[int] = []
         self._frame = frame
         self._start = QUESTION_AT + len(frame.name) + QUESTION_FIXED_OCTETS
         self._movable = movable
@@ -104,6 +112,7 @@ class _Writer:
             names = _NAMES_AT.get(records.type)
             for rdata in records.rdatas:
                 self._owner(records.owner)
+                self.ttls.append(len(self.data) + _TTL_AT)
                 self.data += head
                 if names is None:
                     self.data += len(rdata).to_bytes(2) + rdata

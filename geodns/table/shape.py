@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from geodns.geo.partition import Rules
+from geodns.table.steer import Steer
 
 FLAG_AA = 0x0400  # RFC 1035 section 4.1.1
 
@@ -45,6 +46,7 @@ class Body:
     pointers: tuple[int, ...] = ()  # offsets in data of pointers that move with the question's name
     owners: tuple[int, ...] = ()  # offsets in data of pointers to the question's name
     cuts: tuple[tuple[int, int], ...] = ()
+    ttls: tuple[int, ...] = ()  # offsets in data of the TTLs that health may lower
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +65,37 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """What one pool answers: `plans[i]` with the probability `weights[i]` / `total`.
+    """What one pool answers, by the index of its member.
 
-    A pool that answers with all its values has one plan.
-
-    `values` are for explain: the pool's values in presentation format, a tuple for each plan.
+    `plans` answer with one member alone. `records` are that member's record and nothing else, to be put
+    together where several answer; there are none of a type that has one record only, CNAME and DNAME, and
+    `whole`, the plan of all members, is None then.
     """
 
-    pool: str
     plans: tuple[Plan, ...]
-    weights: tuple[int, ...]
-    total: int
-    values: tuple[tuple[str, ...], ...]
+    records: tuple[Body, ...]
+    whole: Plan | None
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of `alternatives`, by where the client is.
+    """One or several of `alternatives`, which belong to `steer.pools`, by where the client is and what is up.
 
-    `key` stands for `rules` where a partition is looked up: equal rules, equal key.
+    `key` stands for `rules` where a partition is looked up: equal rules, equal key. There is one for each of
+    `steer.rules`; its outcome is the index of the first of those that leads to the same.
 
-    `rules` have an index into `alternatives` as outcome; `default` answers what no rule takes. `ways` are
-    for explain: for each rule the way from its pool over the fallbacks to the pool that answers.
+    `default` are the record's own values, `nodata` is the answer with none.
     """
 
     key: str
     rules: Rules
+    steer: Steer
     alternatives: tuple[Alternative, ...]
-    default: Alternative
+    default: Plan
+    nodata: Plan
     owner: str  # presentation format: whose records are chosen here
     type: int
-    ttl: int
-    rule_marks: tuple[str, ...] = ()  # file:line:column of each of `rules`
-    ways: tuple[tuple[str, ...], ...] = ()  # for each rule; ("fra", "iad"): iad answers
+    values: tuple[str, ...]  # for explain: the record's own, in presentation format
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +137,10 @@ class ZoneTable:
     records: int
     local: bool = False
     rules: dict[str, Rules] = field(default_factory=dict)  # by Choice.key
+    steers: dict[str, Steer] = field(default_factory=dict)  # by Steer.key: those of every Choice
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Table:
     """All the zones, as one map.
 
