@@ -4,7 +4,7 @@
 usage: make_locations.py [DATABASE]     instead of geo-db/city-lite.mmdb
 
 The middle of a code is the mean of its addresses' places, each as a point on the globe, so that Fiji is not
-in Africa. IPv4 addresses count, as they are nearly where people are; IPv6 networks (/48) where there are none.
+in Africa. IPv4 addresses count, as they are nearly where people are; without any, IPv6 networks (/48).
 """
 
 import csv

@@ -1,6 +1,7 @@
 """All that is known of addresses: databases and overrides together.
 
-Database.layer ... --fields of the first that has them--> Geography, Systems --divide--> Partition
+Database.layer ... --fields of the first that has them--> Geography, Systems, Coordinates --divide-->
+    Partition
 Database.lookup ... ----------------- the same -----------> Explanation, for one address and for people
 """
 
@@ -42,6 +43,16 @@ class Systems(NamedTuple):
 
     runs: Runs
     numbers: NDArray[np.int64]
+
+
+class Coordinates(NamedTuple):
+    """The runs' values are indices into the rows of `points`: latitude and longitude in degrees.
+
+    NaN where nobody knows, in row 0 alone: never 0, 0, which is a place.
+    """
+
+    runs: Runs
+    points: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,7 @@ class Locator:
         self._layers = None if layers is None else tuple(layers)
         self._geography: dict[int, Geography] = {}
         self._systems: dict[int, Systems] = {}
+        self._coordinates: dict[int, Coordinates] = {}
 
     @classmethod
     def open(cls, paths: Iterable[str], overrides: Overrides = overrides_.NONE) -> "Locator":
@@ -122,6 +134,12 @@ class Locator:
         if family not in self._systems:
             self._systems[family] = self._make_systems(family)
         return self._systems[family]
+
+    def coordinates(self, family: int) -> Coordinates:
+        """Where every address of a family (4 or 6) is: `Place.position`."""
+        if family not in self._coordinates:
+            self._coordinates[family] = self._make_coordinates(family)
+        return self._coordinates[family]
 
     def explain(self, address: Address) -> Explanation:
         """Where an address is, and why. Raises DatabaseError when a file has become unreadable."""
@@ -176,6 +194,24 @@ class Locator:
         hidden = len(numbers)  # one more row, without a number
         return Systems(_masked(family, runs, hidden, given), np.array([*numbers, 0], dtype=np.int64))
 
+    def _make_coordinates(self, family: int) -> Coordinates:
+        runs, places = _projected(
+            self.layers, family, _without_system, NOWHERE, lambda one, other: joined((one, other))
+        )
+        known: dict[tuple[float, float] | None, int] = {None: 0}
+
+        def index_of(place: Place) -> int:
+            position = place.position()
+            return known.setdefault(position and position[:2], len(known))
+
+        base = _indexed(runs, [index_of(place) for place in places])
+        given = [
+            (override.prefix, _SHOWN if override.place == DATABASE else index_of(override.as_place()))
+            for override in self.overrides
+        ]
+        points = [point or (np.nan, np.nan) for point in known]
+        return Coordinates(_masked(family, base, known[None], given), np.array(points, dtype=np.float64))
+
 
 _SHOWN = -1  # in a mask: what the databases say
 _PASSED = -2  # in a mask: as if there were no override
@@ -184,7 +220,8 @@ _PASSED = -2  # in a mask: as if there were no override
 def joined(places: Iterable[Place]) -> Place:
     """One Place of several databases' Places: the fields of the first that has them.
 
-    A country is taken only with its own continent, and a subdivision only with its own country.
+    A country is taken only with its own continent, and subdivision and coordinates only with their own
+    country: a database put first to correct another is not led astray by where that one has its mistake.
     """
     result = NOWHERE
     for place in places:
@@ -194,11 +231,21 @@ def joined(places: Iterable[Place]) -> Place:
                 result = replace(result, **_fields(place, "continent", "country", "subdivision", "within"))
         elif not result.subdivision and agrees and place.country == result.country:
             result = replace(result, **_fields(place, "subdivision", "within"))
-        if result.latitude is None:
+        if result.latitude is None and _is_within(place, result):
             result = replace(result, **_fields(place, "latitude", "longitude"))
         if not result.asn:
             result = replace(result, **_fields(place, "asn", "organization"))
     return result
+
+
+def _is_within(place: Place, other: Place) -> bool:
+    """True when nothing that both say of continent, country and subdivision differs."""
+    pairs = (
+        (place.continent, other.continent),
+        (place.country, other.country),
+        (place.subdivision, other.subdivision),
+    )
+    return all(one == two or not (one and two) for one, two in pairs)
 
 
 def _fields(place: Place, *names: str) -> dict[str, Any]:
@@ -209,6 +256,12 @@ def _geography_of(place: Place) -> Place:
     if not place.continent and not place.country:
         return NOWHERE
     return Place(place.continent, place.country, place.subdivision, within=place.within)
+
+
+def _without_system(place: Place) -> Place:
+    if not place.continent and not place.country and place.latitude is None:
+        return NOWHERE  # at once: an ASN database has a hundred thousand of these
+    return replace(place, asn=0, organization="")
 
 
 def _projected(

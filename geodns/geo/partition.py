@@ -73,6 +73,11 @@ class Rule:
     def is_catch_all(self) -> bool:
         return not (self.subnets or self.asns or self.geos)
 
+    @property
+    def is_ordered(self) -> bool:
+        """True when there is something to put in order by distance."""
+        return len(self.sites) > 1 and self.kept > 0
+
 
 Rules = tuple[Rule, ...]
 """Hashable, so that records with the same rules share one Partition."""
@@ -121,7 +126,7 @@ class Partition:
     array("b"), "h" or "i", as narrow as they fit. Every first start is 0, neighbours differ. `outcomes6` has
     EMBEDDED - i for the block of EMBEDDINGS[i] (unless all of IPv4 has one outcome: then it has that).
     `elsewhere` is the outcome of the catch-all rules, or OUTCOME_DEFAULT: what an asker without a place gets.
-    Outcomes are indices into `routes`, which are all different and none empty.
+    Outcomes are indices into `routes`, which are sorted, all different and none empty.
     """
 
     __slots__ = ("elsewhere", "high6", "low6", "outcomes4", "outcomes6", "routes", "starts4")

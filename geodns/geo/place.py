@@ -1,6 +1,19 @@
 """A place: what a geo database says of an address."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from geodns.geo import codes as codes_
+
+
+class Position(NamedTuple):
+    """Degrees, north and east positive. `code` is the geo code whose middle this is, "" for coordinates of
+    the database's own.
+    """
+
+    latitude: float
+    longitude: float
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,13 @@ class Place:
             return (country, self.continent)
         parts = (self.subdivision, *self.within)
         return (*(f"{country}-{part}" for part in parts), country, self.continent)
+
+    def position(self) -> Position | None:
+        """The coordinates, else the middle of the most specific geo code that is known to have one."""
+        if self.latitude is not None and self.longitude is not None:
+            return Position(self.latitude, self.longitude)
+        found = ((code, codes_.location(code)) for code in self.codes())
+        return next((Position(*middle, code) for code, middle in found if middle), None)
 
 
 NOWHERE = Place()

@@ -148,7 +148,10 @@ def _flat_subdivision(record: Record, country: str) -> list[str]:
 
 def _coordinates(record: Record, north: str, east: str) -> tuple[float | None, float | None]:
     latitude, longitude = _degrees(record.get(north), 90), _degrees(record.get(east), 180)
-    return (None, None) if latitude is None or longitude is None else (latitude, longitude)
+    # 0, 0 is in the Gulf of Guinea; a database that has it (IP2Location's) means that it does not know.
+    if latitude is None or longitude is None or latitude == longitude == 0:
+        return None, None
+    return latitude, longitude
 
 
 def _flat_coordinates(record: Record) -> tuple[float | None, float | None]:

@@ -72,7 +72,7 @@ def test_descriptions() -> None:
 
 
 def test_every_country_has_a_location() -> None:
-    """Every continent and country is somewhere on the globe, and not at 0, 0, where a missing one would be."""
+    """Every continent and country is somewhere on the globe, and not at 0, 0, where unknown ones are."""
     places = {code: codes.location(code) for code in codes.all_codes() if code.count("-") < 2}
     assert 7 + 250 == len(places)
     for code, place in places.items():

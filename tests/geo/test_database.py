@@ -238,6 +238,8 @@ def test_one_leaf_for_everything(tmp_path: Path) -> None:
         ({"continent": {"code": "EU"}}, ("EU", None, 0)),
         ({"location": {"latitude": 91.0, "longitude": 0.0}}, ("", None, 0)),
         ({"location": {"latitude": 1.0}}, ("", None, 0)),
+        ({"location": {"latitude": 0.0, "longitude": 0.0}}, ("", None, 0)),
+        ({"location": {"latitude": 0.0, "longitude": 9.0}}, ("", 0.0, 0)),
         ({"location": {"latitude": float("nan"), "longitude": 1.0}}, ("", None, 0)),
         ({"continent": {"code": "XX"}, "country": {"iso_code": 5}, "subdivisions": [3, {}]}, ("", None, 0)),
         (

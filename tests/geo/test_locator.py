@@ -1,16 +1,17 @@
 """Overrides, several databases together, and the explanation of an address."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from geodns.geo import overrides
+from geodns.geo import codes, overrides
 from geodns.geo.address import parse, parse_prefix
 from geodns.geo.database import Database, DatabaseError
 from geodns.geo.locator import Locator, joined
 from geodns.geo.overrides import DATABASE, Override
-from geodns.geo.partition import OUTCOME_NOT_PUBLIC, Rule, build
-from geodns.geo.place import NOWHERE, Place
+from geodns.geo.partition import OUTCOME_NOT_PUBLIC, Rule, Step, build
+from geodns.geo.place import NOWHERE, Place, Position
 from geodns.geo.reason import match
 from tests.geo.mmdb import write
 
@@ -73,10 +74,33 @@ def test_first_database_with_a_field_wins() -> None:
     abroad = Place("EU", "DE", "BY", 48.0, 11.0, 64500, "Example")
     assert Place("NA", "US", "CA", 37.0, -122.0) == joined([country, city])
     assert Place("NA", "US", "CA", 37.0, -122.0, 64500, "Example") == joined([NOWHERE, city, abroad])
-    assert Place("NA", "US", "", 48.0, 11.0, 64500, "Example") == joined([country, abroad])
     assert Place("EU", "DE", "BY", 48.0, 11.0, 64500, "Example") == joined([Place("EU"), abroad])
-    assert Place("NA", "", "", 48.0, 11.0, 64500, "Example") == joined([Place("NA"), abroad])
+    assert Place("", "", "", 1.0, 2.0) == joined([Place("", "", "", 1.0, 2.0), NOWHERE])
     assert NOWHERE == joined([])
+
+
+def test_coordinates_come_with_their_country() -> None:
+    """Coordinates and subdivision are not taken from a database that has another country."""
+    abroad = Place("EU", "DE", "BY", 48.0, 11.0, 64500, "Example")
+    for first in (Place("NA", "US"), Place("NA"), Place("EU", "FR")):
+        assert replace(first, asn=64500, organization="Example") == joined([first, abroad])
+    other_state = Place("EU", "DE", "BE")
+    assert replace(other_state, asn=64500, organization="Example") == joined([other_state, abroad])
+
+
+def test_position() -> None:
+    """A place is at its coordinates, else in the middle of the smallest code that has one, else nowhere."""
+    assert Position(48.0, 11.0) == Place("EU", "DE", "BY", 48.0, 11.0).position()
+    for place, code in (
+        (Place("EU", "DE", "BY"), "EU-DE-BY"),
+        (Place("EU", "FR", "IDF"), "EU-FR"),
+        (Place("OC"), "OC"),
+    ):
+        position = place.position()
+        assert position is not None
+        assert code == position.code
+        assert codes.location(code) == position[:2]
+    assert NOWHERE.position() is None
 
 
 def test_city_and_asn_together(tmp_path: Path) -> None:
@@ -108,10 +132,10 @@ def test_two_databases_with_countries(tmp_path: Path) -> None:
     rules = (Rule(0, geos=("EU",)), Rule(1, geos=("NA",)))
     for files, expected in (([own, world], [0, 1, 1, 0, 1]), ([world, own], [1, 1, 1, 1, 1])):
         partition = build(rules, Locator.open(files))
-        found = [partition.outcome_of(text) for text in (
+        found = [partition.routes[partition.outcome_of(text)] for text in (
             "192.0.2.1", "192.0.2.129", "198.51.100.1", "2001:db8:5::1", "2001:db8::1"
         )]  # fmt: skip
-        assert expected == found
+        assert [(Step(rule),) for rule in expected] == found
 
 
 def test_missing_database() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from array import array
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -21,13 +23,19 @@ from geodns.geo.partition import (
     EMBEDDED,
     OUTCOME_DEFAULT,
     OUTCOME_NOT_PUBLIC,
+    SHARES_MAX,
     Located,
     Partition,
+    Route,
     Rule,
     Rules,
+    Step,
+    asker_subnet,
     build,
+    subnet_of,
 )
-from geodns.geo.reason import match
+from geodns.geo.reason import distances, ladder, match, route
+from tests.geo.mmdb import write
 
 DATA = Path(__file__).parent / "data"
 DATABASE_FILE = Database(DATA / "test-small.mmdb")
@@ -61,6 +69,18 @@ def rule_of(partition: Partition, outcome: int) -> int:
 def asked(partition: Partition, text: str) -> int:
     """What an asker with the address `text` gets: a rule's outcome."""
     return rule_of(partition, partition.outcome_of(text))
+
+
+def routed(partition: Partition, outcome: int) -> Route | int:
+    """The route of an outcome: () where the default follows at once, OUTCOME_NOT_PUBLIC as it is."""
+    if outcome >= 0:
+        return partition.routes[outcome]
+    return () if outcome == OUTCOME_DEFAULT else outcome
+
+
+def route_of(partition: Partition, text: str) -> Route | int:
+    """What an asker with the address `text` gets."""
+    return routed(partition, partition.outcome_of(text))
 
 
 def outcome_of(partition: Partition, text: str, asker: str = ASKER) -> Located:
@@ -114,6 +134,179 @@ def test_a_former_iso_code_means_the_present_one() -> None:
         partition = build((Rule(0, geos=(code,)),), given_)
         assert 0 == outcome_of(partition, "192.0.2.1").outcome
         assert 0 == outcome_of(partition, "198.51.100.1").outcome
+
+
+# ------------------------------------------------------------------------------------------------ shares
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("203.0.113.1", [1, 2, 3, 4]),  # subnet, AS and country have a share, the continent does not
+        ("127.31.0.1", [4]),  # Asia
+        ("127.13.0.1", [5, 6]),  # France
+        ("172.16.0.1", [7]),
+        ("10.0.0.1", [5, 6]),  # private
+    ],
+)
+def test_shares(address: str, expected: list[int]) -> None:
+    """Who is not among the share of a rule goes on to what would take the address without that rule."""
+    rules = (
+        Rule(4, geos=("AS",)),
+        Rule(3, geos=("AS-JP",), share=True),
+        Rule(2, asns=(64701,), share=True),
+        Rule(1, subnets=subnets("203.0.113.0/24"), share=True),
+        Rule(7, subnets=subnets("172.16.0.0/12")),
+        Rule(5, share=True),
+        Rule(6),
+    )
+    partition = build(rules, locator({"127.0.0.0/8": DATABASE}))
+    assert tuple(map(Step, expected)) == route_of(partition, address)
+
+
+def test_share_of_a_private_subnet() -> None:
+    """A share that a subnet rule takes of private addresses leaves the rest to the catch-all rules."""
+    rules = (Rule(0, subnets=subnets("10.0.0.0/8"), share=True), Rule(1, share=True), Rule(2, geos=("EU",)))
+    partition = build(rules, locator())
+    assert (Step(0), Step(1)) == routed(partition, partition.locate4(10 << 24).outcome)
+    assert (Step(1),) == route_of(partition, "192.168.0.1")
+    assert OUTCOME_NOT_PUBLIC == partition.locate4(0xC0A80001).outcome
+
+
+def test_share_inside_a_share() -> None:
+    """The smaller subnet is asked first, then the one around it, and a rule stands only once in a route."""
+    rules = (
+        Rule(0, subnets=subnets("203.0.0.0/16", "203.0.113.0/28"), share=True),
+        Rule(1, subnets=subnets("203.0.113.0/24"), share=True),
+        Rule(2, subnets=subnets("203.0.0.0/8")),
+    )
+    partition = build(rules, locator())
+    for text, expected in (("203.0.113.1", (0, 1, 2)), ("203.0.113.77", (1, 0, 2)), ("203.1.0.0", (2,))):
+        assert tuple(map(Step, expected)) == route_of(partition, text)
+
+
+def test_too_many_shares() -> None:
+    """More rules with a share than SHARES_MAX are refused."""
+    with pytest.raises(ValueError, match="more than 4"):
+        build((*(Rule(at, share=True) for at in range(SHARES_MAX + 1)), Rule(9)), locator())
+
+
+# ----------------------------------------------------------------------------------------------- nearest
+
+FRANKFURT, NEW_YORK, SINGAPORE = (50.11, 8.68, 0), (40.71, -74.01, 0), (1.35, 103.82, 0)
+NEAREST = Rule(0, sites=(NEW_YORK, FRANKFURT, SINGAPORE), kept=2)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("203.0.113.1", (2, 1)),  # Tokyo
+        ("127.13.0.1", (1, 0)),  # Paris, by an override that shows what the database says
+        ("2002:7f0d:1::", (1, 0)),
+        ("127.4.0.1", (0, 1)),  # Costa Rica
+        ("10.0.0.1", (2, 1)),  # an override: the Philippines
+        ("192.168.0.1", ()),  # private
+        ("9.9.9.9", ()),  # in no database
+    ],
+)
+def test_nearest(address: str, expected: tuple[int, ...]) -> None:
+    """The nearest sites come first; who is nowhere has no order."""
+    partition = build((NEAREST,), locator({"127.0.0.0/8": DATABASE, "10.0.0.0/8": "AS-PH"}))
+    assert (Step(0, expected),) == route_of(partition, address)
+
+
+def test_nearest_by_the_middle_of_a_country(tmp_path: Path) -> None:
+    """Without coordinates a client is in the middle of its country, and not where another country's are."""
+    own = write(tmp_path / "own.mmdb", {"192.0.2.0/25": {"country": {"iso_code": "DE"}}})
+    america = {"country": {"iso_code": "US"}, "location": {"latitude": 40.0, "longitude": -75.0}}
+    world = write(tmp_path / "world.mmdb", {"192.0.2.0/24": america})
+    partition = build((NEAREST,), Locator.open([own, world]))
+    assert (Step(0, (1, 0)),) == route_of(partition, "192.0.2.1")
+    assert (Step(0, (0, 1)),) == route_of(partition, "192.0.2.129")
+
+
+def test_nearest_of_several_rules() -> None:
+    """Each rule orders its own sites; where no such rule leads, nothing is divided by distance."""
+    where = locator({"127.0.0.0/8": DATABASE})
+    europe = Rule(1, geos=("EU",), sites=(NEW_YORK, FRANKFURT), kept=3)
+    partition = build((europe, Rule(2, geos=("NA",)), NEAREST), where)
+    assert (Step(1, (1, 0)),) == route_of(partition, "127.13.0.1")  # Paris
+    assert (Step(2),) == route_of(partition, "127.4.0.1") == route_of(partition, "127.1.0.1")
+    canary = Rule(3, share=True, sites=(SINGAPORE, FRANKFURT), kept=3)
+    assert (Step(3, (1, 0)), Step(4)) == route_of(build((canary, Rule(4)), where), "127.13.0.1")
+    assert (Step(3, (1, 0)), Step(0, (1, 0))) == route_of(build((canary, NEAREST), where), "127.13.0.1")
+
+
+def test_one_site_is_always_the_nearest() -> None:
+    """With a single site there is nothing to put in order, so everybody has the same and the scope is 0."""
+    partition = build((Rule(0, sites=(FRANKFURT,), kept=3),), locator())
+    assert partition.is_uniform
+    assert ((Step(0),),) == partition.routes
+
+
+def test_equal_routes_are_one() -> None:
+    """Rules with the same outcome lead to the same route, so that scopes are as wide as they can be."""
+    rules = (
+        Rule(5, geos=("AS",)),
+        Rule(5, subnets=subnets("203.0.113.0/24")),
+        Rule(7, geos=("EU",)),
+        Rule(5, geos=("NA",)),
+    )
+    assert ((Step(5),), (Step(7),)) == build(rules, locator()).routes
+
+
+def test_distances() -> None:
+    """The distances to the sites are told with and without their bias, the preferred site first."""
+    rule = Rule(0, sites=((*NEW_YORK[:2], 80), FRANKFURT, SINGAPORE), kept=1)
+    where = locator({"127.0.0.0/8": DATABASE})
+    paris, nowhere = where.explain(parse("127.13.0.1")), where.explain(parse("10.0.0.1"))
+    told = distances(rule, paris)
+    assert [1, 0, 2] == [row.site for row in told]
+    assert [480, 5830, 10730] == pytest.approx([row.kilometres for row in told], rel=0.01)
+    assert [480, 5830 * 0.2, 10730] == pytest.approx([row.biased for row in told], rel=0.01)
+    assert [] == distances(rule, nowhere) == distances(Rule(0), paris)
+
+
+def test_ladder() -> None:
+    """The rules that may take an address are told one after the other, each with its reason."""
+    rules = (Rule(0, share=True), Rule(1, geos=("AS-JP",), share=True), Rule(2, geos=("AS",)), Rule(3))
+    tokyo, unknown = locator().explain(parse(ASKER)), locator().explain(parse("9.9.9.9"))
+    assert [1, 2] == [told.rule for told in ladder(rules, tokyo)]
+    assert "203.0.113.1 is in AS-JP (Japan)" == ladder(rules, tokyo)[0].why
+    assert [0, 3] == [told.rule for told in ladder(rules, unknown)]
+    assert [0, None] == [told.rule for told in ladder(rules[:1], unknown)]
+
+
+# ---------------------------------------------------------------------------------------- client subnets
+
+
+@pytest.mark.parametrize(
+    ("address", "same", "other", "bits"),
+    [
+        ("203.0.113.1", "203.0.113.255", "203.0.112.1", 24),
+        ("2001:db8:0:1100::1", "2001:db8:0:11ff::", "2001:db8:0:1200::", 56),
+        ("2002:cb00:7101::1", "203.0.113.9", "203.0.112.9", 40),
+        ("::ffff:203.0.113.1", "203.0.113.9", "203.0.112.9", 120),
+        ("64:ff9b::203.0.113.1", "203.0.113.9", "203.0.112.9", 120),
+        ("2001:0:5555:6666:7777:8888:34ff:8efe", "203.0.113.9", "203.0.112.9", 120),
+        ("2001:1::1", "2001:1:0:ff::", "2001::1", 56),
+    ],
+)
+def test_subnet_of(address: str, same: str, other: str, bits: int) -> None:
+    """A /24 of IPv4 and a /56 of IPv6 stand for a client; an IPv4 address counts as such in every form."""
+    number, scope = subnet_of(*parse(address))
+    assert bits == scope
+    assert number == subnet_of(*parse(same))[0] == asker_subnet(same) == asker_subnet(address)
+    assert number != subnet_of(*parse(other))[0]
+    assert 0 <= number < 1 << 64
+
+
+def test_subnet_numbers() -> None:
+    """The numbers are the same in every version of geodns: whoever is hashed by them keeps his place."""
+    assert 1 << 63 | 0xCB0071 == asker_subnet("203.0.113.1")
+    assert 0x20010DB8001122 == asker_subnet("2001:db8:11:22ff::1")
+    with pytest.raises(OSError, match="illegal"):
+        asker_subnet("ns1")
 
 
 # --------------------------------------------------------------------------------------- public or not
@@ -194,9 +387,12 @@ def test_short_client_subnet_in_a_special_block_is_safe() -> None:
     assert 96 <= teredo.scope
 
 
-def naive(rules: Rules, where: Locator, address: Address) -> int:
-    """The outcome by reading the rules one after the other."""
-    return match(rules, where.explain(address)).outcome
+def naive(rules: Rules, where: Locator, address: Address) -> Route | int:
+    """The route by reading the rules one after the other."""
+    explanation = where.explain(address)
+    if match(rules, explanation).outcome == OUTCOME_NOT_PUBLIC:
+        return OUTCOME_NOT_PUBLIC
+    return route(rules, explanation)
 
 
 def boundaries(rules: Rules, overrides: Overrides, address: Address) -> list[int]:
@@ -242,16 +438,32 @@ def prefixes(draw: st.DrawFn) -> Prefix:
     return prefix
 
 
-rule_lists = st.lists(
-    st.builds(
-        Rule,
-        outcome=st.integers(-1, 3),
-        subnets=st.lists(prefixes().map(tuple), max_size=3).map(tuple),
-        asns=st.lists(st.sampled_from(ASNS), max_size=3).map(tuple),
-        geos=st.lists(st.sampled_from(CODES), max_size=4).map(tuple),
-    ),
-    max_size=5,
+clients = {
+    "subnets": st.lists(prefixes().map(tuple), max_size=3).map(tuple),
+    "asns": st.lists(st.sampled_from(ASNS), max_size=3).map(tuple),
+    "geos": st.lists(st.sampled_from(CODES), max_size=4).map(tuple),
+}
+site_lists = st.lists(
+    st.tuples(
+        st.sampled_from([place for place in LAYER.places if place.latitude is not None]),
+        st.sampled_from([0, 0, 50, -50]),
+    ).map(lambda drawn: (drawn[0].latitude, drawn[0].longitude, drawn[1])),
+    max_size=4,
 ).map(tuple)
+plain_rules = st.builds(Rule, outcome=st.integers(-1, 3), **clients)
+rich_rules = st.builds(
+    Rule,
+    outcome=st.integers(0, 3),
+    **clients,
+    share=st.booleans(),
+    sites=st.just(()) | site_lists,
+    kept=st.integers(1, 3),
+)
+rule_lists = (
+    st.tuples(st.lists(plain_rules, max_size=5), st.lists(rich_rules, max_size=SHARES_MAX))
+    .flatmap(lambda drawn: st.permutations(drawn[0] + drawn[1]))
+    .map(tuple)
+)
 
 override_maps = st.dictionaries(
     prefixes().map(str), st.sampled_from([DATABASE, DATABASE, *PLACES_SEEN]), max_size=4
@@ -278,7 +490,7 @@ def addresses(draw: st.DrawFn) -> Address:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rule_lists, override_maps, st.lists(addresses(), min_size=1, max_size=6))
 def test_outcomes_and_scopes(rules: Rules, overrides: Overrides, where: list[Address]) -> None:
-    """The outcome is that of the rules read in order; all of the scope shares it, no shorter prefix does."""
+    """The route is that of the rules read in order; all of the scope shares it, no shorter prefix does."""
     locator_ = Locator([DATABASE_FILE], overrides, [LAYER])
     partition = build(rules, locator_)
     for address in where:
@@ -287,12 +499,12 @@ def test_outcomes_and_scopes(rules: Rules, overrides: Overrides, where: list[Add
         )
         if partition.is_uniform:
             # Whoever asks: outcome and asker's outcome are the same.
-            assert Located(partition.elsewhere, 0) == located or naive(rules, locator_, address) == rule_of(
+            assert Located(partition.elsewhere, 0) == located or naive(rules, locator_, address) == routed(
                 partition, located.outcome
             )
             assert 0 == located.scope
             continue
-        outcome = rule_of(partition, located.outcome)
+        outcome = routed(partition, located.outcome)
         assert naive(rules, locator_, address) == outcome
         candidates = boundaries(rules, overrides, address)
         width = WIDTH[address.family]
@@ -317,8 +529,10 @@ def within(values: list[int], prefix: Prefix) -> Iterator[int]:
 @given(rule_lists, override_maps, addresses())
 def test_asker_and_client_subnet_agree(rules: Rules, overrides: Overrides, address: Address) -> None:
     """An address gets the same outcome as asker and as client subnet of its own, whatever its form."""
-    partition = build(rules, Locator([DATABASE_FILE], overrides, [LAYER]))
+    where = Locator([DATABASE_FILE], overrides, [LAYER])
+    partition = build(rules, where)
     assert partition.locate(*address, str(address)).outcome == partition.outcome_of(str(address))
+    assert route(rules, where.explain(address)) == route_of(partition, str(address))
 
 
 # ------------------------------------------------------------------------------------------ the arrays
@@ -347,9 +561,24 @@ def test_arrays(rules: Rules, overrides: Overrides) -> None:
         assert len(starts) == len(outcomes)
         assert all(one != other for one, other in pairwise(outcomes))
     assert min(partition.outcomes4) > EMBEDDED
+    assert sorted(set(partition.routes)) == list(partition.routes)
+    seen = {*partition.outcomes4, *partition.outcomes6, partition.elsewhere}
+    assert set(range(len(partition.routes))) == {outcome for outcome in seen if outcome >= 0}
     copy = pickle.loads(pickle.dumps(partition, protocol=5))
     for name in Partition.__slots__:
         assert getattr(partition, name) == getattr(copy, name)
+
+
+def test_serving_needs_no_numpy() -> None:
+    """A process that only serves takes a partition from its loader and asks it without numpy's 20 MB."""
+    pickled = pickle.dumps(build((NEAREST,), locator()), protocol=5)
+    code = (
+        "import pickle, sys\n"
+        "partition = pickle.load(sys.stdin.buffer)\n"
+        f"print(partition.routes[partition.outcome_of('{ASKER}')][0].order, 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=pickled, capture_output=True, check=True)
+    assert b"(2, 1) False\n" == done.stdout
 
 
 def test_without_databases() -> None:
