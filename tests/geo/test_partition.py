@@ -35,6 +35,7 @@ from geodns.geo.partition import (
     subnet_of,
 )
 from geodns.geo.reason import distances, ladder, match, route
+from geodns.zone import fields
 from tests.geo.mmdb import write
 
 DATA = Path(__file__).parent / "data"
@@ -186,7 +187,8 @@ def test_share_inside_a_share() -> None:
 
 
 def test_too_many_shares() -> None:
-    """More rules with a share than SHARES_MAX are refused."""
+    """More rules with a share than SHARES_MAX are refused, and a zone file never has them."""
+    assert SHARES_MAX == fields.SHARES_MAX
     with pytest.raises(ValueError, match="more than 4"):
         build((*(Rule(at, share=True) for at in range(SHARES_MAX + 1)), Rule(9)), locator())
 
