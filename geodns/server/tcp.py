@@ -17,7 +17,7 @@ from socket import socket
 from typing import cast
 
 from geodns.config import Limits
-from geodns.engine.choose import DRAW_BITS
+from geodns.engine.decide import DRAW_BITS
 from geodns.server.served import Served
 from geodns.server.sockets import TCP_BACKLOG, Bound
 

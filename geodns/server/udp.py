@@ -17,7 +17,7 @@ from random import getrandbits
 from socket import IPPROTO_IP, IPPROTO_IPV6
 from typing import Any
 
-from geodns.engine.choose import DRAW_BITS
+from geodns.engine.decide import DRAW_BITS
 from geodns.server.served import Served
 from geodns.server.sockets import Bound
 
