@@ -74,7 +74,8 @@ def explain(
 ) -> Explanation:
     """The answer that `client` gets when its whole address reaches us, by itself or in EDNS Client Subnet.
 
-    `now` (Unix seconds) matters where a value is in its slow start. `snapshot` has been made with `locator`. Raises geo.DatabaseError when a database has become unreadable.
+    `now` (Unix seconds) matters where a value is in its slow start. `snapshot` has been made with `locator`.
+    Raises geo.DatabaseError when a database has become unreadable.
     """
     question = f"{name} {type_name(qtype)}"
     subnet = dns.edns.ECSOption(str(client), WIDTH[client.family], 0)
@@ -199,7 +200,6 @@ def _seen(place: tuple[str, ...], asn: int) -> str:
 def _choice_steps(chosen: Chosen, located: Located) -> list[Step]:
     """The rules one by one, the pools that were looked at, the values, the TTL, the scope."""
     choice, decision = chosen.choice, chosen.decision
-    assert decision is not None
     steer = choice.steer
     steps = [Step("choice", f"{choice.owner} {type_name(choice.type)}, TTL {steer.ttl}")]
     steps += _rule_steps(choice, decision, ladder(choice.rules, located))
@@ -303,7 +303,6 @@ def _listed(values: Sequence[str]) -> str:
 
 def _scope(chosen: Chosen, located: Located) -> str:
     network = located.asked.network(chosen.scope)
-    hashed = chosen.decision.hashed if chosen.decision else ()
-    by = ", ".join(sorted(word.value for word in hashed))
+    by = ", ".join(sorted(word.value for word in chosen.decision.hashed))
     because = f" (its subnet decides: {by})" if by else ""
     return f"/{chosen.scope}: everybody in {network} gets this{because}"

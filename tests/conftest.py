@@ -1,6 +1,7 @@
 """What the tests share: the engines, and snapshots made from zone files as an operator writes them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from geodns.geo import overrides
 from geodns.geo.locator import Locator
 from geodns.geo.partition import build
 from geodns.name import Name
-from geodns.table.compile import compile_zone, link, table_rules
+from geodns.table.compile import compile_zone, link, table_rules, table_steers
+from geodns.table.steer import TTL_UNBOUND, Pool, PoolStanding, Standing, stand
 from geodns.zone import load_text, local_zones
 from tests import goldens
 
@@ -57,6 +59,26 @@ def make_snapshot(zones: dict[str, str], **settings: object) -> Snapshot:
 def snapshot_of_golden(file: str) -> Snapshot:
     """The snapshot of the zones of a file in tests/answers."""
     return make_snapshot(goldens.read(goldens.ANSWERS / file).zones)
+
+
+def with_health(snapshot: Snapshot, values: goldens.Values) -> Snapshot:
+    """The snapshot when this is known of the values."""
+    standings = {
+        key: Standing(tuple(pool_standing(pool, values) for pool in steer.pools))
+        for key, steer in table_steers(snapshot.table).items()
+    }
+    return replace(snapshot, standings=standings)
+
+
+def pool_standing(pool: Pool, values: goldens.Values) -> PoolStanding:
+    """How a pool stands when this is known of the values; a status in the zone file counts before it."""
+    texts = [member.text for member in pool.members]
+    is_up = tuple(
+        member.text not in values.down if member.is_up is None else member.is_up for member in pool.members
+    )
+    ramps = tuple((at, NOW - values.up[text]) for at, text in enumerate(texts) if text in values.up)
+    ttl = min((values.doubt[text] for text in texts if text in values.doubt), default=TTL_UNBOUND)
+    return stand(pool, is_up, ramps, ttl)
 
 
 @pytest.fixture

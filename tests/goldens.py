@@ -5,7 +5,10 @@
 
 A question is a name and a type, then words: `from ADDRESS` (the address that asks, 192.0.2.53 unless said),
 `ecs PREFIX`, `no-edns`, `size N`, `tcp`, `nsid`, `cookie HEX`, `keepalive`, `class CH`, `draw N` (0 unless
-said), `version N`, `opcode NAME`, `do`, `no-rd`.
+said), `version N`, `opcode NAME`, `do`, `no-rd`. A word with blanks in it stands in single quotes.
+
+And what is known of the values, which are up unless said: `down VALUE`, `up VALUE N` (it came up N seconds
+ago), `doubt VALUE N` (in N seconds the next check can change its state).
 """
 
 import re
@@ -22,6 +25,7 @@ import dns.rdataclass
 import dns.rdatatype
 
 ANSWERS = Path(__file__).parent / "answers"
+_WORD = re.compile(r"'([^']*)'|(\S+)")
 _BLOCK = re.compile(r"^```(zone|dns) ?([^\n]*)\n(.*?)^```$", re.M | re.S)
 
 
@@ -73,6 +77,15 @@ def rewrite(file: Path, answers: list[list[str]]) -> None:
 
 
 @dataclass
+class Values:
+    """What is known of values, by their text: seconds where there is a number."""
+
+    down: set[str] = field(default_factory=set)
+    up: dict[str, int] = field(default_factory=dict)
+    doubt: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
 class Question:
     """What the words of a question come to."""
 
@@ -80,15 +93,17 @@ class Question:
     client: str
     draw: int
     stream: bool
+    values: Values
 
 
 def ask(text: str) -> Question:
     """The packet, and what comes in beside it, for the words of a question."""
-    name, rtype, *words = text.split()
+    name, rtype, *words = (quoted or word for quoted, word in _WORD.findall(text))
     said = iter(words)
     options: list[dns.edns.Option] = []
     edns, size, version, flags, stream, client, draw = True, 1232, 0, 0, False, "192.0.2.53", 0
     rdclass, opcode, header = "IN", "QUERY", dns.flags.RD
+    values = Values()
     for word in said:
         match word:
             case "from":
@@ -119,13 +134,18 @@ def ask(text: str) -> Question:
                 opcode = next(said)
             case "no-rd":
                 header = dns.flags.Flag(0)
+            case "down":
+                values.down.add(next(said))
+            case "up" | "doubt":
+                value = next(said)
+                getattr(values, word)[value] = int(next(said))
             case _:
                 raise ValueError(f"{text}: what is {word!r}?")
     query = dns.message.make_query(name, rtype, rdclass, id=0x1234)
     query.flags = header | dns.opcode.to_flags(dns.opcode.from_text(opcode))
     if edns:
         query.use_edns(version, flags, size, options=options)
-    return Question(query.to_wire(), client, draw, stream)
+    return Question(query.to_wire(), client, draw, stream, values)
 
 
 def subnet(prefix: str) -> dns.edns.ECSOption:

@@ -6,7 +6,7 @@
 import pytest
 
 from tests import goldens
-from tests.conftest import NOW, Answer, SnapshotOf
+from tests.conftest import NOW, Answer, SnapshotOf, with_health
 
 CASES = [case for file in sorted(goldens.ANSWERS.glob("*.md")) for case in goldens.read(file).cases]
 
@@ -15,6 +15,6 @@ CASES = [case for file in sorted(goldens.ANSWERS.glob("*.md")) for case in golde
 def test_an_answer_is_what_is_written(answer: Answer, snapshot_of: SnapshotOf, case: goldens.Case) -> None:
     """Every question of tests/answers gets the answer that stands below it."""
     question = goldens.ask(case.question)
-    snapshot = snapshot_of(case.file.name)
+    snapshot = with_health(snapshot_of(case.file.name), question.values)
     wire = answer(question.packet, question.client, snapshot, question.draw, NOW, question.stream)
     assert case.expected == goldens.say(wire)

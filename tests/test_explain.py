@@ -100,6 +100,5 @@ def test_the_rule_that_is_told_is_the_rule_that_served(client: Address, name: st
     answer(query.to_wire(), "192.0.2.53", snapshot, 0, 0, trace=trace)
     for chosen in trace:
         steps = route(chosen.choice.rules, located)
-        assert chosen.decision is not None
         if located.is_located:  # else the address that asks decides
             assert chosen.decision.rule == (steps[0].rule if steps else None)

@@ -2,7 +2,7 @@
 
 from geodns.engine.answer import answer
 from tests import goldens
-from tests.conftest import NOW, snapshot_of_golden
+from tests.conftest import NOW, snapshot_of_golden, with_health
 
 
 def main() -> None:
@@ -11,7 +11,12 @@ def main() -> None:
         questions = [goldens.ask(case.question) for case in goldens.read(file).cases]
         goldens.rewrite(
             file,
-            [goldens.say(answer(q.packet, q.client, snapshot, q.draw, NOW, q.stream)) for q in questions],
+            [
+                goldens.say(
+                    answer(q.packet, q.client, with_health(snapshot, q.values), q.draw, NOW, q.stream)
+                )
+                for q in questions
+            ],
         )
 
 

@@ -4,6 +4,7 @@ from geodns.engine import chaos
 from geodns.engine.assemble import lowered, message, option, placed, subnet_option
 from geodns.engine.choose import Chosen, choose
 from geodns.engine.cookie import cookie_for
+from geodns.engine.decide import next_draw
 from geodns.engine.lookup import find
 from geodns.engine.snapshot import UDP_SIZE_MAX_DEFAULT, Snapshot
 from geodns.engine.wire import (
@@ -124,6 +125,7 @@ def _follow(
     start = HEADER_OCTETS + len(query.question)
     data = b""
     scope = flags = 0
+    has_drawn = False
     used: list[Dname] = []
     for _ in range(DNAME_CHAIN_MAX):
         plan: Plan | None = found.plan if isinstance(found, Dname) else found
@@ -132,20 +134,24 @@ def _follow(
             body = plan.body
             if body.data:
                 bodies.append(body)
-                data += _moved(body, name_at, len(name), start + len(data), ttl)
+                octets = placed(body, name_at, len(name), start + len(data))
+                data += octets if ttl == TTL_UNBOUND else lowered(octets, body.ttls, ttl)
             # RFC 1035 section 4.1.1: AA is that of the first owner; RFC 6604: the rcode that of the last
             flags = flags & FLAG_AA | plan.flags
             outcome, choice, plan = plan.outcome, plan.choice, None
             if choice is not None:
-                chosen = choose(choice, query.subnet, client, snapshot, draw, now, trace is not None)
-                if trace is not None:
-                    trace.append(chosen)
-                if chosen.scope > scope:
-                    scope = chosen.scope
-                draw, ttl, plan = chosen.draw, chosen.ttl, chosen.plan
-                for body in chosen.bodies:
+                if has_drawn:
+                    draw = next_draw(draw)
+                has_drawn = True
+                plan, parts, bits, ttl, draw = choose(
+                    choice, query.subnet, client, snapshot, draw, now, trace
+                )
+                if bits > scope:
+                    scope = bits
+                for body in parts:
                     bodies.append(body)
-                    data += _moved(body, name_at, len(name), start + len(data), ttl)
+                    octets = placed(body, name_at, len(name), start + len(data))
+                    data += octets if ttl == TTL_UNBOUND else lowered(octets, body.ttls, ttl)
         if not isinstance(found, Dname) or outcome is not Outcome.HIT:
             break
         dname = bodies[-1]
@@ -167,12 +173,6 @@ def _follow(
             break  # the resolver has this DNAME now, and sees the circle as well as we do
         found = following
     return flags, data, scope
-
-
-def _moved(body: Body, name_at: int, name_octets: int, body_at: int, ttl: int) -> bytes:
-    """`placed`, and no TTL of what was chosen above `ttl`."""
-    data = placed(body, name_at, name_octets, body_at)
-    return data if ttl == TTL_UNBOUND else lowered(data, body.ttls, ttl)
 
 
 def _synthesised(name_at: int, ttl: bytes, target: bytes) -> bytes:

@@ -5,31 +5,27 @@ client --partition--> route --decide--> members --> Plan, or Bodies to be put to
 
 from typing import NamedTuple
 
-from geodns.engine.decide import Decision, Verdict, decide, drawn, next_draw, told_ttl
+from geodns.engine.decide import Decision, Verdict, decide, drawn, told_ttl
 from geodns.engine.snapshot import Snapshot
 from geodns.engine.wire import ClientSubnet
 from geodns.geo.partition import Route, asker_subnet, subnet_of
 from geodns.table.shape import Body, Choice, Plan
 from geodns.table.steer import SHARE_ALL, TTL_UNBOUND, Policy, Standing, WhenAllDown
 
+Answer = tuple[Plan | None, tuple[Body, ...], int, int, int]
+"""How an answer goes on: with a plan, or without one and with bodies to put together; the ECS scope in bits;
+the most that the TTL may be; the draw that was used last.
+"""
+
 
 class Chosen(NamedTuple):
-    """A choice as it was made: for the answer, and for explain.
-
-    The answer goes on with `plan`, or with `bodies` where several records were put together. `scope` is in
-    bits; `located` is what the partition alone says. `decision` is None where nobody wants to know and
-    nothing had to be decided.
-    """
+    """A choice as it was made, for explain. `located` is the scope (bits) that the partition alone gives."""
 
     choice: Choice
-    plan: Plan | None
-    bodies: tuple[Body, ...]
+    decision: Decision
     scope: int
-    ttl: int
-    draw: int
-    located: int = 0
-    subnet: int = 0
-    decision: Decision | None = None
+    located: int
+    subnet: int
 
 
 def choose(
@@ -39,12 +35,12 @@ def choose(
     snapshot: Snapshot,
     draw: int,
     now: int,
-    explain: bool = False,
-) -> Chosen:
-    """What this client gets, and the ECS scope (bits) within which everybody's answer is one of the same.
+    trace: list[Chosen] | None = None,
+) -> Answer:
+    """What this client gets, and the ECS scope within which everybody's answer is one of the same.
 
-    The address in ECS decides if it is public or has a rule, else the address that asked. `explain` has it
-    say why.
+    The address in ECS decides if it is public or has a rule, else the address that asked. `trace` gets the
+    choice, and why it was made.
     """
     partition = snapshot.partitions[choice.key]
     if subnet is not None and subnet.source:
@@ -52,14 +48,12 @@ def choose(
     else:
         outcome, scope = partition.outcome_of(client), 0
     steer = choice.steer
+    standing = snapshot.standings.get(steer.key) or steer.base
     route = partition.routes[outcome] if outcome >= 0 else ()
-    standing = snapshot.standings.get(steer.key)
-    if standing is None:
-        standing = steer.base
-    if not explain:
-        usual = _usual(choice, route, standing, draw)
-        if usual is not None:
-            return Chosen(choice, usual[0], (), scope, usual[1], next_draw(draw))
+    if trace is None:
+        plan, ttl = _usual(choice, route, standing, draw)
+        if plan is not None:
+            return plan, (), scope, ttl, draw
     if subnet is not None and subnet.source:
         number, bits = subnet_of(subnet.family, subnet.address)
     else:
@@ -68,35 +62,37 @@ def choose(
     located = scope
     if decision.hashed and bits > scope:
         scope = bits
-    plan, bodies = _rendered(choice, decision)
-    return Chosen(choice, plan, bodies, scope, decision.ttl, decision.draw, located, number, decision)
+    if trace is not None:
+        trace.append(Chosen(choice, decision, scope, located, number))
+    return *_rendered(choice, decision), scope, decision.ttl, decision.draw
 
 
-def _usual(choice: Choice, route: Route, standing: Standing, draw: int) -> tuple[Plan, int] | None:
+def _usual(choice: Choice, route: Route, standing: Standing, draw: int) -> tuple[Plan | None, int]:
     """The plan, and the most that its TTL may be, where the first pool answers and nothing is hashed: what
-    `decide` comes to as well, only sooner. None: let it decide.
+    `decide` comes to as well, only sooner. No plan: let it decide.
     """
     if not route:
         return choice.default, TTL_UNBOUND
+    at, order = route[0]
     steer = choice.steer
-    rule = steer.rules[route[0].rule]
+    rule = steer.rules[at]
     if rule.share != SHARE_ALL or rule.answers != 1:
-        return None
-    order = route[0].order
+        return None, 0
     at = rule.pools[order[0] if order else 0]
     found = standing.pools[at]
     if not found.is_up or found.ramps:
-        return None
-    pool, up, alternative = steer.pools[at], found.up, choice.alternatives[at]
+        return None, 0
+    up, alternative, ttl = found.up, choice.alternatives[at], found.ttl
+    if ttl != TTL_UNBOUND:
+        ttl = told_ttl(steer, ttl)
     if len(up) == 1:
-        plan: Plan | None = alternative.plans[up[0]]
-    elif pool.policy is Policy.ALL and not pool.answers and len(up) == len(alternative.plans):
-        plan = alternative.whole
-    elif pool.policy is Policy.WEIGHTED and pool.answers == 1:
-        plan = alternative.plans[drawn([pool.members[i].weight for i in up], up, draw)]
-    else:
-        plan = None
-    return (plan, told_ttl(steer, found.ttl)) if plan else None
+        return alternative.plans[up[0]], ttl
+    pool = steer.pools[at]
+    if pool.policy is Policy.ALL and not pool.answers and len(up) == len(alternative.plans):
+        return alternative.whole, ttl
+    if pool.policy is Policy.WEIGHTED and pool.answers == 1:
+        return alternative.plans[drawn([pool.members[i].weight for i in up], up, draw)], ttl
+    return None, 0
 
 
 def _rendered(choice: Choice, decision: Decision) -> tuple[Plan | None, tuple[Body, ...]]:

@@ -78,7 +78,7 @@ class Decision(NamedTuple):
     `members` are (pool, member), in the order in which they stand in the answer; none of them means the
     record's own values (`verdict` NO_RULE, or ALL_DOWN with DEFAULT), or no record (ALL_DOWN with NODATA).
     `rushed` says that without its slow start alone a pool could answer. `ttl` (seconds) is the most that the
-    answer may say, TTL_UNBOUND where no check can change it. `draw` is for the next choice.
+    answer may say, TTL_UNBOUND where no check can change it. `draw` is the last one used.
     """
 
     verdict: Verdict
@@ -105,9 +105,7 @@ def decide(steer: Steer, standing: Standing, route: Route, subnet: int, draw: in
             if not is_taken:
                 continue
         return _by_rule(steer, standing, step.rule, step.order, subnet, draw, now, tuple(passed), hashed)
-    return Decision(
-        Verdict.NO_RULE, tuple(passed), None, (), False, (), TTL_UNBOUND, frozenset(hashed), next_draw(draw)
-    )
+    return Decision(Verdict.NO_RULE, tuple(passed), None, (), False, (), TTL_UNBOUND, frozenset(hashed), draw)
 
 
 def _by_rule(
@@ -152,7 +150,7 @@ def _by_rule(
         tuple(members),
         told_ttl(steer, min((pool.standing.ttl for pool in looked), default=TTL_UNBOUND)),
         frozenset(hashed),
-        next_draw(draw),
+        draw,
     )
 
 
@@ -244,7 +242,7 @@ def _choosable(pool: Pool) -> tuple[int, ...]:
 def _by_policy(
     pool: Pool, open_: tuple[int, ...], subnet: int, draw: int, hashed: set[Hashed]
 ) -> tuple[Sequence[int], int]:
-    """The members that answer, of those that this client may have; and the draw that comes next."""
+    """The members that answer, of those that this client may have; and the draw that was used last."""
     wanted = pool.answers or len(open_)
     if pool.policy is Policy.HASH and len(open_) > 1:
         hashed.add(Hashed.POLICY)

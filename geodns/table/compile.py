@@ -439,7 +439,9 @@ class _Compiler:
         """The plan of one possible choice: its records, and where a CNAME among them leads."""
         draft = _Draft()
         if not rdatas:
-            self._negative_answer(draft, Outcome.NODATA)
+            draft.outcome = Outcome.NODATA
+            # It is as lasting as the records that are missing.
+            draft.authority.append(replace(self._negative, ttl=min(self._negative.ttl, rrset.ttl)))
             return self._finish(turn, draft, movable=True, steered=True)
         draft.answer.append(Records(turn.owner, rrset.type, rrset.ttl, rdatas))
         if rrset.type == CNAME and turn.qtype != CNAME:
