@@ -13,13 +13,15 @@ from typing import Any
 from geodns import config
 from geodns.health import state, status
 from geodns.health.board import Board, Spot
-from geodns.health.overrides import Line, Matcher, Overrides
+from geodns.health.overrides import Line, Matcher, Overrides, printable
 from geodns.health.status import Status
 from geodns.health.votes import Peers
 from geodns.health.watch import Watch
 from geodns.health.words import PeerHeard, PeerView, Probe, Result
 from geodns.problems import Problem
 from geodns.table.steer import Member, Standing, Steer
+
+DETAIL_CHARACTERS_MAX = 200  # of a result's text: it stands in a line of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Health:
 
     def _take(self, watch: Watch, result: Result, now: float) -> bool:
         """Count one result. True when the votes have to be counted again."""
-        is_first, watch.last = watch.last is None, result
+        is_first, watch.last = watch.last is None, _cleaned(result)
         self._unlooked.discard(result.key)
         if result.ok is None:
             return is_first
@@ -322,6 +324,14 @@ class Health:
         self._stand(watch, now)
         if saved is not None and watch.is_up is saved.stood:
             watch.since, watch.has_risen = min(saved.stood_since, now), saved.has_risen
+
+
+def _cleaned(result: Result) -> Result:
+    """A result as it may stand in a log: part of its text is what a server out there said."""
+    detail = result.detail
+    if len(detail) <= DETAIL_CHARACTERS_MAX and detail.isprintable():
+        return result
+    return result._replace(detail=printable(detail[:DETAIL_CHARACTERS_MAX]))
 
 
 def _states(lines: Mapping[Spot, Line]) -> dict[Spot, bool]:

@@ -133,7 +133,7 @@ class _BadLine(Exception):
 def _parse_line(written: str, file: str, number: int) -> Line | None:
     comment = _COMMENT.search(written)
     told = written[: comment.start()] if comment else written
-    reason = _printable(written[comment.end() :].strip())[:REASON_CHARACTERS_MAX] if comment else ""
+    reason = printable(written[comment.end() :].strip())[:REASON_CHARACTERS_MAX] if comment else ""
     _check_characters(told.rstrip())
     words = list(_WORD.finditer(told))
     if not words:
@@ -188,7 +188,8 @@ def _parse_time(text: str) -> float | None:
         return None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text as it may stand in a log and on a terminal."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
@@ -298,7 +299,7 @@ def edit(path: Path, target: str, state: str | None, until: float | None = None,
     except files.BadFile as error:
         return Edited(0, (Problem(str(path), 0, 0, "", str(error)),))
     except ValueError as error:
-        return Edited(0, (Problem(str(path), 0, 0, _shown(_printable(target)), str(error)),))
+        return Edited(0, (Problem(str(path), 0, 0, _shown(printable(target)), str(error)),))
 
 
 def _edit(path: Path, target: str, line: str) -> Edited:
@@ -334,7 +335,7 @@ def _line(target: str, state: str, until: float | None, reason: str) -> str:
             line += f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%dT%H:%M:%SZ}"
     except (ValueError, OverflowError, OSError):
         raise ValueError("the end lies too far away") from None
-    reason = _printable(" ".join(reason.split()))[:REASON_CHARACTERS_MAX]
+    reason = printable(" ".join(reason.split()))[:REASON_CHARACTERS_MAX]
     if reason:
         line += f" # {reason}"
     found = parse(line, "").lines
