@@ -2,9 +2,9 @@
 
     serving process --Settings, Watch--> stdin  prober  stdout --Batch, PeerView, PeerHeard, Notice, Pace-->
 
-A message is a length of four octets (big endian) and a pickle. Both ends are this program, of one version,
-and the pipes are theirs alone, so that pickle is safe here and needs no schema. What is large comes in pieces:
-pickling holds the interpreter's lock, and on one of the sides there are threads that answer queries.
+A message is a length of four octets (big endian) and a pickle. Both ends are this program, of one
+version, and the pipes are theirs alone, so that pickle is safe here and needs no schema. What is large comes
+in pieces: pickling holds the interpreter's lock, and on one side there are threads that answer queries.
 """
 
 import pickle
@@ -68,8 +68,9 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How the prober keeps up, told every `PACE_SECONDS`: looks begun since the last time, and by how much they
-    began later than they should have (seconds). The first look at a check does not count: all are due at once.
+    """How the prober keeps up: looks begun since the last Pace, and how late they began, in seconds.
+
+    First looks do not count: they are all due at once.
     """
 
     looks: int
