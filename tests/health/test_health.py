@@ -1,34 +1,22 @@
-"""Health as a whole: what is checked, what is up, and what survives. All on a clock of the tests' own."""
+"""Health as a whole: what is checked, what is up, and what is told. All on a clock of the tests' own."""
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from geodns import config
-from geodns.health import state
 from geodns.health.health import Health
 from geodns.health.overrides import parse
-from geodns.health.state import OLD_SECONDS
-from geodns.health.votes import PEER_SILENT_SECONDS
-from geodns.health.watch import timing_of
 from geodns.health.words import PeerView
 from geodns.table.steer import (
     TTL_UNBOUND,
     Member,
     Policy,
-    Pool,
     PoolStanding,
-    Standing,
     Steer,
-    base_standing,
 )
 from tests.health.steers import SETTINGS, by_key, check, feed, made, member, pool, said, standing, steer
-from tests.health.test_monitor import Model
 
 PEER = "http://192.0.2.2:5380"
 
@@ -147,7 +135,7 @@ def test_a_change_names_value_reason_check_and_records() -> None:
 
 
 def test_what_a_server_says_cannot_disturb_the_log() -> None:
-    """A text out of the network is one short line without control characters, in the log and in the status."""
+    """A text out of the network is one short line without control characters, here and in the status."""
     health = made(steer("a. A", pool("fra", "x")))
     (change,) = health.take([said("x", False, "HTTP 503 \x1b[2J\n" + "y" * 1000)], 0.0)
     assert change.why.isprintable()
@@ -225,6 +213,18 @@ def test_a_pool_needs_its_share_of_the_weight() -> None:
     assert ((1, 2), True) == (standing(health, record).up, standing(health, record).is_up)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_batch_that_changes_nothing_touches_nothing(shared: bool) -> None:
+    """However many records there are: no Standing is computed, and the mapping is the same."""
+    records = [steer(f"h{at}. A", pool("fra", f"x{0 if shared else at}", "y")) for at in range(500)]
+    health = made(*records)
+    names = sorted({check.target for record in records for check in record.checks})
+    health.take([said(name, True) for name in names], 0.0)
+    before = health.standings
+    assert [] == health.take([said(name, True) for name in names], 10.0)
+    assert before is health.standings
+
+
 # -------------------------------------------------------------------------------------- slow start
 
 
@@ -276,127 +276,6 @@ def test_a_slow_start_goes_on_in_a_record_that_is_new() -> None:
     other = steer("b. A", pool("iad", "y", slow_start=300))
     health.adopt(by_key(slow(), other), 50.0)
     assert ((0, 20),) == standing(health, other).ramps
-
-
-# -------------------------------------------------------------------------------- what survives
-
-
-def restarted(health: Health, now: float, *steers: Steer) -> Health:
-    """Another process that has read what this one saved, through JSON."""
-    after = made(*steers)
-    assert [] == after.restore(json.loads(json.dumps(health.save())), now)
-    return after
-
-
-def test_a_restart_answers_as_before() -> None:
-    """States, counters, slow starts and what peers said, before anybody has looked."""
-    record = steer("a. A", pool("fra", "x", "y", "z", slow_start=60))
-    health = made(record)
-    feed(health, "x", [True, False])
-    feed(health, "y", [False, True, True])
-    feed(health, "z", [False])
-    health.hear(PeerView(PEER, {"tcp x": True, "tcp y": True, "tcp z": True}, "", 21.0), 21.0)
-    assert ((0, 1, 2), ((1, 20), (2, 21))) == (standing(health, record).up, standing(health, record).ramps)
-    after = restarted(health, 25.0, record)
-    assert health.standings == after.standings
-    assert health.view() == after.view()
-    assert after.is_looked
-    assert health.save() == {**after.save(), "at": 21.0}
-    assert ["z is down: refused (tcp z), 1 record rests on it"] == [
-        str(change)
-        for change in after.take([said("z", False)], 26.0) + after.tick(21.1 + PEER_SILENT_SECONDS)
-    ]
-
-
-def test_a_saved_state_waits_for_checks_that_come_later() -> None:
-    """A zone that is broken at the start and repaired then has the states from before."""
-    record = steer("a. A", pool("fra", "x"))
-    health = made(record)
-    feed(health, "x", [False])
-    after = restarted(health, 5.0)
-    after.adopt(by_key(record), 6.0)
-    assert not standing(after, record).is_up
-    assert after.is_looked
-
-
-def test_what_was_seen_already_is_not_overruled_by_what_was_saved() -> None:
-    """A result is younger than any saved state."""
-    record = steer("a. A", pool("fra", "x"))
-    health = made(record)
-    feed(health, "x", [False])
-    after = made(record)
-    feed(after, "x", [True])
-    after.restore(health.save(), 1.0)
-    assert standing(after, record).is_up
-
-
-def test_an_old_state_holds_until_the_first_look() -> None:
-    """Nothing is answered that contradicts it before that; then one result is enough."""
-    record = steer("a. A", pool("fra", "x"))
-    health = made(record)
-    feed(health, "x", [False])
-    for age, expected in ((OLD_SECONDS, False), (OLD_SECONDS + 1, True)):
-        after = restarted(health, age, record)
-        assert not standing(after, record).is_up
-        feed(after, "x", [True], age)
-        assert expected is standing(after, record).is_up
-
-
-BROKEN = [
-    ({"version": 2}, "version 2 is not 1"),
-    ({"checks": []}, "checks is not a mapping"),
-    ({"checks": {"tcp x": 1}}, "check tcp x is not a mapping"),
-    ({"at": float("nan")}, '"at" is not a time'),
-    ({"at": 1e300}, '"at" is not a time'),
-    ({"peers": {}}, '"peers" is not a list'),
-    ({"peers": [{"peer": 1}]}, '"peer" is not a text'),
-    ({"peers": [{"peer": "a", "down": [1], "missing": [], "at": 1}]}, '"down" is not a list of texts'),
-]
-FIELDS = [("up", None), ("up", 1), ("failures", True), ("failures", -1), ("successes", 1001), ("since", "1")]
-
-
-def test_a_broken_state_is_a_problem_and_no_state() -> None:
-    """Whatever is wrong in it, nothing of it is used."""
-    record = steer("a. A", pool("fra", "x"))
-    health = made(record)
-    feed(health, "x", [False])
-    good = health.save()
-    broken = [{**good, **wrong} for wrong, _ in BROKEN]
-    broken += [{**good, "checks": {"tcp x": {**good["checks"]["tcp x"], key: bad}}} for key, bad in FIELDS]
-    told = []
-    for saved in [*broken, [], None]:
-        after = made(record)
-        (problem,) = after.restore(saved, 1.0)
-        told.append(problem.what)
-        assert standing(after, record).is_up
-        assert not after.is_looked
-    assert [expected for _, expected in BROKEN] == told[: len(BROKEN)]
-
-
-def test_keys_that_a_later_version_adds_are_ignored() -> None:
-    """So one can go back a version."""
-    record = steer("a. A", pool("fra", "x"))
-    health = made(record)
-    feed(health, "x", [False])
-    saved = {**health.save(), "more": 1}
-    saved["checks"]["tcp x"]["more"] = 2
-    after = made(record)
-    assert [] == after.restore(saved, 1.0)
-    assert not standing(after, record).is_up
-
-
-def test_the_state_s_file_is_written_whole_and_read_with_care(tmp_path: Path) -> None:
-    """What was written comes back; what cannot be read is a problem, and no file is none."""
-    path = tmp_path / "state" / "health-ns1.json"
-    assert (None, []) == state.read(path)
-    assert [] == state.write(path, {"version": 1, "at": 2.5})
-    assert ({"version": 1, "at": 2.5}, []) == state.read(path)
-    assert ["health-ns1.json"] == [file.name for file in path.parent.iterdir()]
-    for octets in (b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"a":1e999999}{'):
-        path.write_bytes(octets)
-        saved, problems = state.read(path)
-        assert (None, 1) == (saved, len(problems))
-    assert state.write(path / "below", {}) != []
 
 
 # ------------------------------------------------------------------------------------------- status
@@ -464,206 +343,3 @@ def test_the_status_has_everything_and_is_json() -> None:
     assert {("fra", ("x",), 3, 4), ("fra", ("x",), 1, 1), ("iad", ("free",), 1, 2)} == weights
     assert [{"peer": PEER, "counts": True, "heard": 11.0, "checks": 2, "detail": ""}] == told["peers"]
     assert [2] == [row["members"] for row in told["overrides"]]
-
-
-# ------------------------------------------------------------------------------------- all at once
-
-NAMES = ("v", "w", "x", "y", "z")
-MEMBERS = st.builds(
-    lambda name, names, weight, is_up: member(name, *(names or ["-"]), weight=weight, is_up=is_up),
-    st.sampled_from(NAMES),
-    st.lists(st.sampled_from(NAMES), max_size=2, unique=True),
-    st.integers(0, 3),
-    st.sampled_from((None, None, None, True, False)),
-)
-POOLS = st.builds(
-    lambda name, members, min_up, policy: pool(name, *members, min_up=min_up, policy=policy),
-    st.sampled_from(("fra", "iad")),
-    st.lists(MEMBERS, min_size=1, max_size=3),
-    st.sampled_from((0.0, 0.5, 1.0)),
-    st.sampled_from((Policy.ALL, Policy.WEIGHTED)),
-)
-STEERS = st.lists(
-    st.builds(
-        lambda key, pools: steer(key, *pools),
-        st.sampled_from(("a. A", "b. A", "c. A")),
-        st.lists(POOLS, min_size=1, max_size=2, unique_by=lambda pool: pool.name),
-    ),
-    max_size=3,
-).map(lambda steers: by_key(*steers))
-TARGETS = st.sampled_from(("*", "fra", "iad", "x", "[xyz]", "a/A/*", "b/A/fra/x"))
-
-
-class Everything(RuleBasedStateMachine):
-    """Any order of reloads, results, peers, overrides and restarts, against everything computed anew."""
-
-    @initialize(steers=STEERS)
-    def start(self, steers: dict[str, Steer]) -> None:
-        self.now = 0.0
-        self.health = Health(SETTINGS)
-        self.steers: dict[str, Steer] = {}
-        self.models: dict[str, Model] = {}
-        self.looked: set[str] = set()
-        self.peers: dict[str, tuple[float, dict[str, bool]]] = {}
-        self.targets: list[tuple[str, bool]] = []
-        self.told: set[str] = set()
-        self.reload(steers)
-
-    @rule(steers=STEERS)
-    def reload(self, steers: dict[str, Steer]) -> None:
-        probes, gone = self.health.adopt(steers, self.now)
-        keys = {check.key for steer in steers.values() for check in steer.checks}
-        assert self.told - keys == set(gone)
-        assert keys - self.told == {probe.key for probe in probes}
-        self.steers, self.told = steers, keys
-        for key in keys - self.models.keys():
-            self.models[key] = Model(timing_of(check(key[4:]), SETTINGS))
-        for key in self.models.keys() - keys:
-            del self.models[key]
-        self.looked &= keys
-
-    @rule(
-        results=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from((True, False, None))), max_size=8)
-    )
-    def take(self, results: list[tuple[str, bool | None]]) -> None:
-        before = self.expected_values()
-        changes = self.health.take([said(name, ok) for name, ok in results], self.now)
-        for name, ok in results:
-            if f"tcp {name}" in self.models:
-                self.looked.add(f"tcp {name}")
-                if ok is not None:
-                    self.models[f"tcp {name}"].take(ok)
-        after = self.expected_values()
-        turned = {
-            (text, after[text, checks])
-            for text, checks in after
-            if after[text, checks] is not before[text, checks]
-        }
-        assert turned == {(change.text, change.is_up) for change in changes}
-
-    @rule(
-        peer=st.sampled_from("pq"),
-        up=st.dictionaries(st.sampled_from([f"tcp {n}" for n in NAMES]), st.booleans()),
-    )
-    def hear(self, peer: str, up: dict[str, bool]) -> None:
-        self.health.hear(PeerView(peer, up, "", self.now), self.now)
-        self.peers[peer] = (self.now, up)
-
-    @rule(written=st.lists(st.tuples(TARGETS, st.booleans()), max_size=3))
-    def override(self, written: list[tuple[str, bool]]) -> None:
-        self.targets = written
-        text = "\n".join(f"{target} {'up' if is_up else 'down'}" for target, is_up in written)
-        self.health.override(parse(text, "o"), self.now)
-
-    @rule(seconds=st.sampled_from((1.0, 4.0, 11.0)))
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.health.tick(self.now)
-        self.peers = {
-            peer: said for peer, said in self.peers.items() if self.now - said[0] <= PEER_SILENT_SECONDS
-        }
-
-    @rule(is_late=st.booleans())
-    def restart(self, is_late: bool) -> None:
-        """What is forgotten: looks that came to nothing, and what peers see that no check asks for."""
-        saved = json.loads(json.dumps(self.health.save()))
-        known = {key for key, model in self.models.items() if model.is_up is not None}
-        self.looked &= known
-        self.peers = {
-            peer: (at, {key: vote for key, vote in up.items() if key in known})
-            for peer, (at, up) in self.peers.items()
-        }
-        self.health = Health(SETTINGS)
-        if is_late:
-            self.health.adopt(self.steers, self.now)
-        assert [] == self.health.restore(saved, self.now)
-        self.health.adopt(self.steers, self.now)
-        self.override(self.targets)
-
-    @invariant()
-    def standings_are_as_if_computed_anew(self) -> None:
-        expected = {key: self.expected_standing(steer) for key, steer in self.steers.items()}
-        told = self.health.standings
-        assert told.keys() <= expected.keys()
-        assert expected == {
-            key: told.get(key, base_standing(each.pools)) for key, each in self.steers.items()
-        }
-        assert {
-            key: model.is_up for key, model in self.models.items() if model.is_up is not None
-        } == self.health.view()
-        assert (self.looked >= self.models.keys()) is self.health.is_looked
-
-    def votes(self, key: str) -> list[bool]:
-        return [up[key] for _, up in self.peers.values() if key in up]
-
-    def state(self, key: str) -> bool | None:
-        votes = self.votes(key) + [own for own in (self.models[key].is_up,) if own is not None]
-        return votes.count(True) >= votes.count(False) if votes else None
-
-    def ttl(self, key: str) -> int:
-        model = self.models[key]
-        if model.is_up is None and not self.votes(key) and key in self.looked:
-            return TTL_UNBOUND
-        return model.ttl() if model.is_up is not None and model.is_up is self.state(key) else 10
-
-    def forced(self, steer: Steer, pool: Pool, member: Member) -> bool | None:
-        found = None
-        for target, is_up in self.targets:
-            names = {
-                "*": True,
-                "fra": pool.name == "fra",
-                "iad": pool.name == "iad",
-                "x": member.text == "x",
-                "[xyz]": member.text in "xyz",
-                "a/A/*": steer.key == "a. A",
-                "b/A/fra/x": (steer.key, pool.name, member.text) == ("b. A", "fra", "x"),
-            }
-            found = is_up if names[target] else found
-        return member.is_up if found is None else found
-
-    def expected_values(self) -> dict[tuple[str, tuple[str, ...]], bool]:
-        """The members that obey their checks, by text and checks."""
-        return {
-            (member.text, tuple(check.key for check in member.checks)): self.is_checked_up(member)
-            for steer in self.steers.values()
-            for pool in steer.pools
-            for member in pool.members
-            if member.checks and self.forced(steer, pool, member) is None
-        }
-
-    def is_checked_up(self, member: Member) -> bool:
-        return not member.checks or any(self.state(check.key) is not False for check in member.checks)
-
-    def expected_standing(self, steer: Steer) -> Standing:
-        return Standing(tuple(self.expected_pool(steer, pool) for pool in steer.pools))
-
-    def expected_pool(self, steer: Steer, pool: Pool) -> PoolStanding:
-        up, weight, ttls = [], 0, [TTL_UNBOUND]
-        for at, each in enumerate(pool.members):
-            can_be_chosen = each.weight > 0 or pool.policy is Policy.ALL
-            forced = self.forced(steer, pool, each)
-            is_up = self.is_checked_up(each) if forced is None else forced
-            weight += each.weight * is_up
-            if is_up and can_be_chosen:
-                up.append(at)
-            if forced is None and each.checks and can_be_chosen:
-                held = [self.ttl(check.key) for check in each.checks if self.state(check.key) is not False]
-                ttls.append(max(held) if is_up else min(self.ttl(check.key) for check in each.checks))
-        is_enough = weight >= pool.min_up * sum(each.weight for each in pool.members)
-        return PoolStanding(tuple(up), bool(up) and is_enough, (), min(ttls))
-
-
-TestEverything = Everything.TestCase
-TestEverything.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
-
-
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_batch_that_changes_nothing_touches_nothing(shared: bool) -> None:
-    """However many records there are: no Standing is computed, and the mapping is the same."""
-    records = [steer(f"h{at}. A", pool("fra", f"x{0 if shared else at}", "y")) for at in range(500)]
-    health = made(*records)
-    names = sorted({check.target for record in records for check in record.checks})
-    health.take([said(name, True) for name in names], 0.0)
-    before = health.standings
-    assert [] == health.take([said(name, True) for name in names], 10.0)
-    assert before is health.standings
