@@ -21,17 +21,23 @@ class Document(NamedTuple):
 
 
 def document(value: Any) -> Document:
-    """The document of a value that JSON can say. For a thread of its own: it takes 0.1 s for 10,000 rows.
+    """The document of a value that JSON can say, dataclasses with slots as mappings.
+
+    For a thread of its own: it takes 0.3 s for a status of 10,000 checks.
 
     The interpreter lock is let go all the while: the encoder in C would hold it from the first octet to the
     last, the one in Python does not, nor do zlib and hashlib.
     """
-    body = b"".join(_joined(json.JSONEncoder(ensure_ascii=False).iterencode(value)))
+    body = b"".join(_joined(json.JSONEncoder(ensure_ascii=False, default=_fields).iterencode(value)))
     packed = None
     if len(body) >= PACKED_FROM_OCTETS:
         packer = zlib.compressobj(PACKED_LEVEL, wbits=_GZIP)
         packed = packer.compress(body) + packer.flush()
     return Document(body, packed, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}
 
 
 def _joined(pieces: Iterable[str]) -> Iterable[bytes]:

@@ -9,21 +9,23 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from geodns.config import Config, cookie_secrets
+from geodns.config import Config, Tokens, cookie_secrets, tokens
+from geodns.control.app import CONNECTIONS_MAX, ControlApp
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.problems import Problem
+from geodns.server.keeper import Keeper
 from geodns.server.library import Library, Settings
 from geodns.server.notify import Notifier
 from geodns.server.reload import Reloader, status
 from geodns.server.say import Sayer
 from geodns.server.served import Served
-from geodns.server.sockets import BindError, Bound, bind_all
+from geodns.server.sockets import BindError, Bound, bind_all, bind_tcp
 from geodns.server.tcp import TcpServer
 from geodns.server.udp import UdpServer
 from geodns.table.compile import link
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
-SPARE_DESCRIPTORS = 128  # beside those of the connections: listeners, files, the loader's pipes
+SPARE_DESCRIPTORS = 128 + CONNECTIONS_MAX  # beside those of DNS: listeners, files, pipes, HTTP
 NATIVE_MODULE = "geodns._native"
 VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
 
@@ -40,23 +42,29 @@ def run(config: Config, reread: Reread | None = None) -> int:
         say("the native engine is not built in this installation (--engine python, or auto)")
         return 1
     secret = os.urandom(16)  # for this run, when none is configured
-    settings, problems = _settings(config, secret)
+    settings, shown, problems = _settings(config, secret)
     for problem in problems:
         say.line(str(problem))
     if any(problem.is_error for problem in problems):
         return 1
     _allow_descriptors(config, say)
+    bounds: list[Bound] = []
     try:
         bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets)
+        control = bind_tcp(config.control.addresses)
     except BindError as error:
         say(str(error))
+        for bound in bounds:
+            bound.close()
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        return asyncio.run(_Run(config, settings, secret, bounds, say, reread).run())
+        return asyncio.run(_Run(config, settings, shown, secret, bounds, control, say, reread).run())
     finally:
         for bound in bounds:
             bound.close()
+        for listening in control:
+            listening.close()
 
 
 class _Run:
@@ -66,22 +74,29 @@ class _Run:
         self,
         config: Config,
         settings: Settings,
+        shown: Tokens,
         secret: bytes,
         bounds: list[Bound],
+        control: list[socket.socket],
         say: Sayer,
         reread: Reread | None,
     ) -> None:
         self._secret = secret
         self._bounds = bounds
+        self._control_sockets = control
         self._say = say
         self._reread_config = reread
         self._notifier = Notifier()
         self._served = Served(Snapshot(link([])), say)
-        self._library = Library(config, settings, self._served)
-        self._reloader = Reloader(self._library, say, self._notifier, self._reread)
+        server_id = settings.identity.server_id.decode()
+        self._keeper = Keeper(config, shown, server_id, self._served, say, self._changed)
+        self._library = Library(config, settings, self._served, self._keeper)
+        self._control = ControlApp(self._keeper, shown.own, say.rarely)
+        self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
         self._tcp = TcpServer(self._served, config.limits)
         self._udp = [UdpServer(bound, self._served, self._lost) for bound in bounds]
         self._stopping = asyncio.Event()
+        self._told = ""  # to the service manager; nothing before it is ready
         self._code = 0
 
     async def run(self) -> int:
@@ -91,13 +106,17 @@ class _Run:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         stopped = asyncio.create_task(self._stopping.wait())
+        await self._keeper.start()
         first = loop.run_in_executor(None, self._library.load)
         await asyncio.wait((stopped, asyncio.ensure_future(first)), return_when=asyncio.FIRST_COMPLETED)
         if not first.done():
             self._library.stop()
+            self._keeper.interrupt()
             await first
+            await self._keeper.stop()
             return 0
         if not first.result():
+            await self._keeper.stop()
             return 1
         await self._start()
         tasks = [asyncio.create_task(self._reloader.run()), asyncio.create_task(self._watchdog())]
@@ -109,12 +128,14 @@ class _Run:
         for udp in self._udp:
             udp.start()
         await self._tcp.start(self._bounds)
+        await self._control.start(self._control_sockets)
         zones = len(self._library.zones)
         if not zones:
             self._say(f"no zone is served: there is no good zone file in {self._library.config.zones}")
         where = ", ".join(str(bound.listen) for bound in self._bounds)
         self._say(f"ready: {zones} zones on {where} (engine python)")
-        self._notifier.ready(status(self._library))
+        self._told = self._status()
+        self._notifier.ready(self._told)
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         self._notifier.stopping()
@@ -122,6 +143,8 @@ class _Run:
         for udp in self._udp:
             udp.stop()
         await self._tcp.stop()
+        await self._control.stop()
+        await self._keeper.stop()
         for task in tasks:
             if task.done() and not task.cancelled() and task.exception():
                 self._say(f"reloading failed, a bug of geodns: {task.exception()!r}")
@@ -136,6 +159,20 @@ class _Run:
             self._notifier.alive()
             await asyncio.sleep(seconds)
         await self._stopping.wait()
+
+    def _status(self) -> str:
+        return status(self._library, self._keeper)
+
+    def _changed(self) -> None:
+        """A value went up or down; called in any thread."""
+
+        def tell() -> None:
+            now = self._status()
+            if self._told and now != self._told:
+                self._told = now
+                self._notifier.status(now)
+
+        self._loop.call_soon_threadsafe(tell)
 
     def _lost(self) -> None:
         """A UDP thread ended by itself: to start anew is better than to answer on some addresses only."""
@@ -153,29 +190,34 @@ class _Run:
             return old
         config, problems = self._reread_config()
         if config is not None:
-            settings, more = _settings(config, self._secret)
+            settings, shown, more = _settings(config, self._secret)
             problems = problems + more
         for problem in problems:
             self._say.line(str(problem))
         if config is None or any(problem.is_error for problem in problems):
             self._say("the config was not taken up; the one before holds, and nothing was loaded")
             return None
-        if (config.addresses, config.engine) != (old.addresses, old.engine):
-            self._say("a changed listen or engine takes a restart; the rest of the config was taken up")
+        takes_restart = (config.addresses, config.engine, config.control.addresses)
+        if takes_restart != (old.addresses, old.engine, old.control.addresses):
+            what = "a changed listen, control.listen or engine takes a restart"
+            self._say(f"{what}; the rest of the config was taken up")
         self._library.configure(config, settings)
+        self._keeper.configure(config, shown, settings.identity.server_id.decode())
+        self._control.token = shown.own
         self._tcp.limits = config.limits
         return config
 
 
-def _settings(config: Config, secret: bytes) -> tuple[Settings, list[Problem]]:
+def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Problem]]:
     secrets, problems = cookie_secrets(config)
+    shown, more = tokens(config)
     hostname = socket.gethostname() if config.server.hostname is None else config.server.hostname
     identity = Identity(
         server_id=(hostname if config.server.id is None else config.server.id).encode(),
         hostname=hostname.encode(),
         version=(VERSION_TOLD if config.server.version is None else config.server.version).encode(),
     )
-    return Settings(identity, secrets or (secret,)), problems
+    return Settings(identity, secrets or (secret,)), shown, problems + more
 
 
 def _allow_descriptors(config: Config, say: Sayer) -> None:

@@ -20,6 +20,10 @@ class Notifier:
         """Queries are answered; also the end of a reload."""
         self._send(f"READY=1\nSTATUS={status}\n")
 
+    def status(self, status: str) -> None:
+        """A line on how it goes, between reloads."""
+        self._send(f"STATUS={status}\n")
+
     def reloading(self) -> None:
         """A reload that was asked for begins; `ready` ends it."""
         # Type=notify-reload: the time tells the manager which of its signals this answers

@@ -16,6 +16,7 @@ from watchfiles import awatch
 
 from geodns.config import Config
 from geodns.server.files import watched_folders
+from geodns.server.keeper import Keeper
 from geodns.server.library import Library
 from geodns.server.notify import Notifier
 from geodns.server.say import Sayer
@@ -28,12 +29,18 @@ class Reloader:
     """Keeps a library up to date while `run` runs. All methods are for the event loop's thread."""
 
     def __init__(
-        self, library: Library, say: Sayer, notifier: Notifier, reread: Callable[[], Config | None]
+        self,
+        library: Library,
+        say: Sayer,
+        notifier: Notifier,
+        reread: Callable[[], Config | None],
+        status: Callable[[], str],
     ) -> None:
         self._library = library
         self._say = say
         self._notifier = notifier
         self._reread = reread
+        self._status = status
         self._wake = asyncio.Event()
         self._is_asked = False
         self._rewatch = asyncio.Event()
@@ -61,10 +68,10 @@ class Reloader:
                 if self._reread() is not None:
                     self._rewatch.set()
                     await loop.run_in_executor(None, self._library.load, True)
-                self._notifier.ready(status(self._library))
+                self._notifier.ready(self._status())
             elif await loop.run_in_executor(None, self._library.is_stale):
                 await loop.run_in_executor(None, self._library.load)
-                self._notifier.ready(status(self._library))
+                self._notifier.ready(self._status())
 
     async def _watch(self) -> None:
         while True:
@@ -111,8 +118,13 @@ class Reloader:
         return found
 
 
-def status(library: Library) -> str:
+def status(library: Library, keeper: Keeper) -> str:
     """A line for the service manager."""
     broken = sum(any(problem.is_error for problem in file.problems) for file in library.files.values())
-    zones = f"{len(library.zones)} zones"
-    return f"{zones}, {broken} of the files broken" if broken else zones
+    down, checks = keeper.checks_down
+    parts = [
+        f"{len(library.zones)} zones",
+        *([f"{broken} of the files broken"] if broken else []),
+        *([f"{down} of {checks} checks see something down"] if down else []),
+    ]
+    return ", ".join(parts)

@@ -1,7 +1,10 @@
 """What every listener shares: the snapshot to answer from, and what to do when the engine itself fails."""
 
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from geodns.engine.answer import answer, servfail
 from geodns.engine.snapshot import Snapshot
@@ -15,16 +18,23 @@ class Served:
     """The one place that is assigned to when something new is published.
 
     A listener reads `snapshot` once a query and hands it on, so that a query sees one snapshot from its first
-    byte to its last; reading and assigning an attribute are atomic.
+    byte to its last; reading and assigning an attribute are atomic. Whoever publishes goes by `publish`, so
+    that two who do so at a time do not lose what one of them has changed.
     """
 
-    __slots__ = ("answer", "engine_errors", "say", "snapshot")
+    __slots__ = ("_publishing", "answer", "engine_errors", "say", "snapshot")
 
     def __init__(self, snapshot: Snapshot, say: Sayer, answer: Answer = answer) -> None:
         self.snapshot = snapshot
         self.say = say
         self.answer = answer
         self.engine_errors = 0  # queries on which the engine raised: each of them is a bug in it
+        self._publishing = threading.Lock()
+
+    def publish(self, **changes: Any) -> None:
+        """Serve from a snapshot that is the one before but for these fields."""
+        with self._publishing:
+            self.snapshot = replace(self.snapshot, **changes)
 
     def failed(self, packet: bytes, client: str, error: Exception) -> bytes | None:
         """Count and tell an engine's failure; returns the SERVFAIL to send instead, if there can be one."""

@@ -59,6 +59,21 @@ def bind_all(listens: Iterable[Listen], receive_buffer_octets: int) -> list[Boun
     return bound
 
 
+def bind_tcp(listens: Iterable[Listen]) -> list[socket.socket]:
+    """Listen with TCP alone at every address, or at none. Raises BindError."""
+    bound: list[socket.socket] = []
+    try:
+        for listen in listens:
+            bound.append(_socket(listen, socket.SOCK_STREAM))
+            bound[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _bind_to(bound[-1], listen)
+    except BindError:
+        for one in bound:
+            one.close()
+        raise
+    return bound
+
+
 def _bind(listen: Listen, receive_buffer_octets: int) -> Bound:
     for tries_left in reversed(range(PORT_TRIES if listen.port == 0 else 1)):
         udp = _socket(listen, socket.SOCK_DGRAM)

@@ -375,7 +375,8 @@ def test_sighup_takes_the_config_up(folder: Path):
         config.write_text("server: {id: two}\nlocal_zones: false\nengine: python\n")
         server.send(signal.SIGHUP)
         server.wait_for(
-            "geodns: a changed listen or engine takes a restart; the rest of the config was taken up"
+            "geodns: a changed listen, control.listen or engine takes a restart; the rest of the config was "
+            "taken up"
         )
         server.wait_for("geodns: example.com.: serial ")
         assert ["two"] == identity()
