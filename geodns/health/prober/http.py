@@ -43,7 +43,7 @@ class Http:
         check = probe.check
         headers = {"Host": host_header(check), "User-Agent": USER_AGENT, "Accept": "*/*"}
         good = frozenset(check.statuses) or GOOD
-        body = re.compile(check.body) if check.body else None
+        body = pattern.compiled(check.body) if check.body else None
         _url(check, "192.0.2.1")  # so that what is wrong with it is known now
 
         async def look_at(address: str) -> str:

@@ -23,6 +23,14 @@ def _ring(number: int, frame: FrameType | None) -> None:
     raise _Alarm
 
 
+def compiled(text: str) -> re.Pattern[str]:
+    """The pattern. Raises ValueError for a text that is none."""
+    try:
+        return re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"body: not a regular expression: {error}") from None
+
+
 def is_found(pattern: re.Pattern[str], text: str) -> bool:
     """Whether the pattern matches somewhere in the text. Raises TooLong. Only for the main thread."""
     before = signal.signal(signal.SIGVTALRM, _ring)

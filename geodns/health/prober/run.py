@@ -113,7 +113,7 @@ class Prober:
             return
         try:
             self._looks[key] = self._look_of(probe)
-        except (ValueError, RecursionError) as error:  # re.error is a ValueError
+        except ValueError as error:
             self._looks[key] = _impossible(short(str(error)))
         self._schedule_of(probe).put(probe, self._loop.time())
 
@@ -261,13 +261,10 @@ def room_for(looks: int) -> int:
 
 def pace_of(late: list[float]) -> Pace:
     """How these looks, by seconds of lateness, kept up."""
-    late = sorted(late) or [0.0]
-    return Pace(
-        looks=len(late),
-        late_median=late[len(late) // 2],
-        late_p99=late[len(late) * 99 // 100],
-        late_most=late[-1],
-    )
+    if not late:
+        return Pace(0, 0.0, 0.0, 0.0)
+    late = sorted(late)
+    return Pace(len(late), late[len(late) // 2], late[len(late) * 99 // 100], late[-1])
 
 
 def _impossible(what: str) -> Look:

@@ -125,7 +125,7 @@ def _first_gap(share: float, jitter: float) -> float:
 
     Gaps are even between 1 - jitter and 1. Somebody who comes at any time meets what is left of one of them,
     which is distributed thus; begun so, as many looks fall into each moment ever after (renewal theory's
-    equilibrium). Even from 0 to 1 instead would be twice as many looks where the first round meets the second.
+    equilibrium). Evenly from 0 to 1 instead, there would be twice as many where one round meets the next.
     """
     mean = 1 - jitter / 2
     if share * mean <= 1 - jitter:

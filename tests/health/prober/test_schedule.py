@@ -3,6 +3,7 @@
 import heapq
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -68,13 +69,13 @@ def test_from_look_to_look_is_never_longer_than_the_interval(jitter: float) -> N
     starts = simulate(schedule, 50.0, {})
     for name in "abcdefgh":
         times = [at for at, key in starts if key == name]
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(times)]
         assert max(gaps) <= 2.0 + 1e-9
         assert min(gaps[1:]) >= min(2.0 * (1 - jitter), 0.01) - 1e-9
 
 
 def test_a_check_is_never_under_way_twice() -> None:
-    """One that takes longer than its interval is begun again when it is done, and then only if there is room."""
+    """One that takes longer than its interval is begun again when it is done, if there is room."""
     schedule = Schedule(at_once=10)
     schedule.put(probe("tcp", key="slow", interval=1.0), 0.0)
     assert ["slow"] == keys(schedule, 0.0)
