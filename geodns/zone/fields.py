@@ -55,7 +55,8 @@ _DURATION = re.compile(
     r"(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)s?)?"
 )
 _STATUS_RANGE = re.compile(r"([0-9]{3})(?:\s*-\s*([0-9]{3}))?")
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")  # RFC 1123 section 2.1, and underscores
 _PATH = re.compile(r"/[!-\"$-~]*")  # RFC 9112 section 3.2.1: visible ASCII, and no fragment
 _CHECK_NAME = re.compile(r"[A-Za-z0-9._:@-]+")
 _SHARE_DIGITS = 12  # decimals that a share keeps, so that what is written is read back as the same

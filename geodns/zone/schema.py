@@ -81,7 +81,7 @@ def _accept_short_forms(models: dict[str, Any]) -> None:
     values = pool["properties"]["values"]
     values["items"] = {"anyOf": [values["items"], text]}
     sites = zone_pool["properties"]["values"]
-    addresses = {"anyOf": [{"type": "string", "format": name} for name in ("ipv4", "ipv6")]}
+    addresses = {"type": "string", "pattern": "^[0-9A-Fa-f.:]*[.:][0-9A-Fa-f.:]*$"}
     sites["items"] = {"anyOf": [sites["items"], addresses]}
     models["SiteForm"]["additionalProperties"] = {}  # under each type, what `value` has there
     models["SiteForm"]["propertyNames"] = {"pattern": _SITE_KEYS}

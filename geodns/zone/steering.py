@@ -133,7 +133,7 @@ class SteeringReader:
                 values.append(PoolValue(wire, weight, Status(value.status), mark))
         policy = policy_of(form, (value.weight for value in form.values))
         name = str(key)
-        return self.pool(where, key, form, node, policy, self.merge(where, rtype, name, policy, values))
+        return self.pool(where, key, form, node, policy, self._merge(where, rtype, name, policy, values))
 
     def pool(
         self,
@@ -186,7 +186,7 @@ class SteeringReader:
         found.pop(NO_FALLBACK, None)
         return tuple(found.values())
 
-    def merge(
+    def _merge(
         self, where: str, rtype: int, name: str, policy: Policy, values: Iterable[PoolValue]
     ) -> tuple[PoolValue, ...]:
         """The values of a pool, each once: where one is drawn by weight, its weights are added up."""

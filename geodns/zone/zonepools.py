@@ -10,7 +10,7 @@ import difflib
 from dataclasses import replace
 
 from geodns.zone import rdata
-from geodns.zone.fields import VALUES_MAX
+from geodns.zone.fields import VALUES_MAX, WEIGHT_MAX
 from geodns.zone.forms import SiteForm, ZonePoolForm
 from geodns.zone.model import Mark, Policy, Pool, PoolValue, Rdata, Site, Status, Steering, ZonePool
 from geodns.zone.rdata import AAAA, A, BadRdata
@@ -66,13 +66,14 @@ class ZonePools:
         """A pool with the values of one type, which all records of that type share."""
         if (name, rtype) not in self._made:
             known = self.pools[name]
-            values = (
-                PoolValue(wire, site.weight, site.status, mark, _numbered(site.id, at), site.addresses)
-                for site in known.sites
-                for at, (wire, mark) in enumerate(site.datas.get(rtype, ()))
-            )
-            merged = self._steering.merge(self._where, rtype, name, known.pool.policy, values)
-            self._made[name, rtype] = replace(known.pool, values=merged)
+            same: dict[Rdata, list[PoolValue]] = {}
+            for site in known.sites:
+                for at, (wire, mark) in enumerate(site.datas.get(rtype, ())):
+                    value = PoolValue(
+                        wire, site.weight, site.status, mark, _numbered(site.id, at), site.addresses
+                    )
+                    same.setdefault(wire, []).append(value)
+            self._made[name, rtype] = replace(known.pool, values=tuple(map(_merged, same.values())))
         return self._made[name, rtype]
 
     # --- reading --------------------------------------------------------------------------------------------
@@ -149,6 +150,19 @@ def _id(datas: dict[int, tuple[tuple[Rdata, Mark], ...]], taken: set[bytes]) -> 
         found = b"".join(parts) + number.to_bytes(2)
     taken.add(found)
     return found
+
+
+def _merged(values: list[PoolValue]) -> PoolValue:
+    """One value of what several sites have in common ("1 . alpn=h2"): it is up as long as one of them is."""
+    if len(values) == 1:
+        return values[0]
+    live = [value for value in values if value.status is not Status.DOWN] or values
+    return replace(
+        live[0],
+        weight=min(sum(value.weight for value in live), WEIGHT_MAX),
+        status=Status.UP if any(value.status is Status.UP for value in live) else live[0].status,
+        addresses=tuple(dict.fromkeys(address for value in live for address in value.addresses)),
+    )
 
 
 def _numbered(site: bytes, at: int) -> bytes:

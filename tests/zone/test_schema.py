@@ -37,6 +37,15 @@ def test_the_zones_we_ship_fit_the_schema(validator: jsonschema.Draft7Validator,
         "www: {type: TXT, value: 5}",
         "www: {type: CNAME, value: a.example., octodns: null, "
         "dynamic: {pools: {a: {values: [b.]}}, rules: [{pool: a}]}}",
+        "www: {type: A, value: 192.0.2.1, ttl_min: 5, when_all_down: all, dynamic: {rules: [{pools: a}, "
+        "{pools: [a, b], nearest: true, answers: 2, share: 10%}, {pool: a, share: 0.1, geos: EU}]}}",
+        "www: {type: A, value: 192.0.2.1, octodns: {healthcheck: {protocol: tcp, host: null, status: [200, "
+        "'300-399'], interval: 0.5s, timeout: 3, jitter: 5%, command: a b, verify: false}}, dynamic: {pools: "
+        "{a: {values: [{value: 192.0.2.1, weight: 3}], policy: hash, answers: 2, min_up: 50%, fallback: [b, "
+        "{pool: c, weight: 2}], slow_start: 1h30m, location: EU-DE, bias: -9, healthcheck: {}}}, "
+        "rules: [{pool: a}]}}",
+        "$zone: {pools: {a: {values: [192.0.2.1, '2001:db8::1', {A: [192.0.2.2], HTTPS: 1 ., weight: 2, "
+        "status: up}], fallback: b, location: {lat: 1, lon: 2}}}}",
     ],
 )
 def test_what_is_right_fits(validator: jsonschema.Draft7Validator, text: str) -> None:
@@ -60,6 +69,14 @@ def test_what_is_right_fits(validator: jsonschema.Draft7Validator, text: str) ->
         "www: {type: A, value: 192.0.2.1, "
         "dynamic: {pools: {a: {values: []}}, rules: [{pool: a, geos: [EUR]}]}}",
         "$zone: {tll: 5}",
+        "$zone: {pools: {a: {values: [www]}}}",
+        "$zone: {pools: {a: {values: [{A: 192.0.2.1, weight: many}]}}}",
+        "www: {type: A, value: 192.0.2.1, dynamic: {rules: [{geos: EU}]}}",
+        "www: {type: A, value: 192.0.2.1, dynamic: {rules: [{pool: a, pools: [b]}]}}",
+        "www: {type: A, value: 192.0.2.1, dynamic: {rules: [{pool: a, share: 2}]}}",
+        "www: {type: A, value: 192.0.2.1, when_all_down: none}",
+        "www: {type: A, value: 192.0.2.1, octodns: {healthcheck: {protocol: FTP}}}",
+        "www: {type: A, value: 192.0.2.1, octodns: {healthcheck: {interval: 1 h}}}",
     ],
 )
 def test_what_is_wrong_does_not_fit(validator: jsonschema.Draft7Validator, text: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from geodns.name import Name
 from geodns.zone import rdata
-from geodns.zone.checks.steering import called, pools
+from geodns.zone.checks.steering import called, pools, size_of
 from geodns.zone.checks.view import Finding, View, once
 from geodns.zone.model import CheckKind, HealthCheck, Pool, PoolValue, Steering
 from geodns.zone.rdata import AAAA, CNAME, HTTPS, MX, NS, SRV, SVCB, A
@@ -55,7 +55,7 @@ def slow_start_unchecked(view: View) -> Iterator[Finding]:
 @once
 def min_up_alone(view: View) -> Iterator[Finding]:
     for rrset, _, pool in pools(view):
-        if pool.min_up is not None and len(pool.values) == 1:
+        if pool.min_up is not None and size_of(view, pool) == 1:
             what = f"{called(pool)} has one value, and a min_up that changes nothing"
             yield Finding(rrset, pool.mark, what)
 

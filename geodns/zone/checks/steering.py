@@ -72,6 +72,11 @@ def called(pool: Pool) -> str:
     return f'pool "{shorten(pool.name)}"'
 
 
+def size_of(view: View, pool: Pool) -> int:
+    """How many values a pool has, or sites: of one type, those may have less, or the same."""
+    return len(view.zone.pools[pool.name].sites) if pool.is_shared else len(pool.values)
+
+
 def pool_unknown(view: View) -> Iterator[Finding]:
     for rrset, steering in _steered(view):
         for number, rule in enumerate(steering.rules, 1):
@@ -299,7 +304,7 @@ def weights_zero(view: View) -> Iterator[Finding]:
 @once
 def weight_alone(view: View) -> Iterator[Finding]:
     for rrset, _, pool in pools(view):
-        if len(pool.values) == 1 and pool.values[0].weight > 1:
+        if size_of(view, pool) == 1 and any(value.weight > 1 for value in pool.values):
             what = f"{called(pool)} has one value, and a weight that changes nothing"
             yield Finding(rrset, pool.values[0].mark, what)
 
@@ -330,8 +335,9 @@ def nearest_alone(view: View) -> Iterator[Finding]:
 @once
 def answers_many(view: View) -> Iterator[Finding]:
     for rrset, _, pool in pools(view):
-        if pool.answers is not None and len(pool.values) < pool.answers and pool.values:
-            what = f"{called(pool)} should answer with {pool.answers} values, and has {len(pool.values)}"
+        size = size_of(view, pool)
+        if pool.answers is not None and pool.answers > size > 0:
+            what = f"{called(pool)} should answer with {pool.answers} values, and has {size}"
             yield Finding(rrset, pool.mark, what)
     for rrset, steering in _steered(view):
         for number, rule in enumerate(steering.rules, 1):
