@@ -8,9 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geodns.engine.answer import answer
+from geodns.engine.snapshot import Snapshot
 from geodns.engine.wire import read
-from tests.conftest import NOW, snapshot_of_golden
-from tests.goldens import ANSWERS
+from geodns.table.compile import table_steers
+from tests.conftest import NOW, snapshot_of_golden, with_health
+from tests.goldens import ANSWERS, Values
 from tests.goldens import read as read_golden
 
 SNAPSHOTS = [snapshot_of_golden(file.name) for file in sorted(ANSWERS.glob("*.md"))]
@@ -19,7 +21,31 @@ NAMES = sorted(
 )
 LABELS = st.sampled_from([b"*", b"a", b"www", b"\0", b".", b"\xff", b"x" * 63, b"wild", b"old"])
 
-snapshots = st.sampled_from(SNAPSHOTS)
+VALUES = sorted(
+    {
+        member.text
+        for snapshot in SNAPSHOTS
+        for steer in table_steers(snapshot.table).values()
+        for pool in steer.pools
+        for member in pool.members
+    }
+)
+QUESTIONS = sorted(  # what is steered in one way or another
+    {
+        (file.name, *case.question.split()[:2])
+        for file in (ANSWERS / "places.md", ANSWERS / "health.md", ANSWERS / "steering.md")
+        for case in read_golden(file).cases
+    }
+)
+
+texts = st.sampled_from(VALUES)
+health = st.builds(
+    Values,
+    down=st.sets(texts, max_size=8) | st.sets(texts, max_size=8).map(lambda up: set(VALUES) - up),
+    up=st.dictionaries(texts, st.integers(0, 400), max_size=4),
+    doubt=st.dictionaries(texts, st.integers(1, 90), max_size=4),
+)
+snapshots = st.builds(with_health, st.sampled_from(SNAPSHOTS), health)
 clients = st.ip_addresses().map(str)
 draws = st.integers(0, 2**32 - 1)
 types = st.sampled_from([1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 41, 43, 46, 65, 251, 252, 255, 0, 65535])
@@ -78,7 +104,7 @@ def packets(draw: st.DrawFn) -> bytes:
 @settings(max_examples=1500, deadline=None)
 @example(b"\x12\x34\x01\0\0\1\0\0\0\0\0\0\0\0\xff\0\1", "192.0.2.1", SNAPSHOTS[0], 0, False)
 def test_every_query_gets_one_sound_answer(
-    packet: bytes, client: str, snapshot: object, draw: int, stream: bool
+    packet: bytes, client: str, snapshot: Snapshot, draw: int, stream: bool
 ) -> None:
     """No packet raises; an answer is well formed, repeats the question, fits, and is not answered itself."""
     wire = answer(packet, client, snapshot, draw, NOW, stream)
@@ -105,7 +131,7 @@ def test_every_query_gets_one_sound_answer(
 
 @given(packets(), snapshots, draws, st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_what_fits_is_the_whole_answer(packet: bytes, snapshot: object, draw: int, stream: bool) -> None:
+def test_what_fits_is_the_whole_answer(packet: bytes, snapshot: Snapshot, draw: int, stream: bool) -> None:
     """Over UDP comes what comes over TCP, or its beginning without optional addresses, or TC and nothing."""
     small = answer(packet, "192.0.2.53", snapshot, draw, NOW)
     whole = answer(packet, "192.0.2.53", snapshot, draw, NOW, stream=True)
@@ -122,24 +148,36 @@ def test_what_fits_is_the_whole_answer(packet: bytes, snapshot: object, draw: in
         assert {str(r.name) for r in few.additional} <= {str(r.name) for r in all_.additional}
 
 
+@given(packets(), clients, snapshots, draws)
+@settings(max_examples=300, deadline=None)
+def test_who_wants_to_know_why_gets_the_same_answer(
+    packet: bytes, client: str, snapshot: Snapshot, draw: int
+) -> None:
+    """The short way for what is usual comes to what the long way, which explain sees, comes to."""
+    expected = answer(packet, client, snapshot, draw, NOW, trace=[])
+    assert expected == answer(packet, client, snapshot, draw, NOW)
+
+
 @given(
-    name=st.sampled_from(["www", "app", "go", "x.wild", "text", "mx", "a.moved", "alias", "nothing", "ns1"]),
+    question=st.sampled_from(QUESTIONS),
+    values=health,
     address=st.integers(127 << 24, (127 << 24) + 0x2A0000) | st.integers(0, 2**32 - 1),
     other=st.integers(0, 2**32 - 1),
     draw=draws,
 )
 @settings(max_examples=500, deadline=None)
 def test_within_its_scope_an_answer_is_the_same_for_everybody(
-    name: str, address: int, other: int, draw: int
+    question: tuple[str, str, str], values: Values, address: int, other: int, draw: int
 ) -> None:
     """RFC 7871: whoever caches an answer for its scope gives nobody an answer that we would not give."""
-    snapshot = snapshot_of_golden("places.md")
+    file, name, rtype = question
+    snapshot = with_health(snapshot_of_golden(file), values)
 
     def ask(value: int) -> dns.message.Message:
         subnet = dns.edns.ECSOption(".".join(map(str, value.to_bytes(4))), 32, 0)
-        query = dns.message.make_query(f"{name}.example.com.", "TXT" if name == "text" else "A", id=1)
+        query = dns.message.make_query(name, rtype, id=1)
         query.use_edns(0, options=[subnet])
-        wire = answer(query.to_wire(), "127.5.0.1", snapshot, draw, NOW)
+        wire = answer(query.to_wire(), "127.5.0.1", snapshot, draw, NOW, stream=True)
         assert wire is not None
         return dns.message.from_wire(wire)
 
