@@ -5,8 +5,8 @@
            +------------------+-----------------+--> problems, each with file:line:column
 
 It knows nothing of packets, sockets, databases or tables. `forms` has the structure of a file (and its JSON
-Schema) and `fields` single settings, `rdata` the data of records, `steering` and `zonepools` who gets which of
-them, `files` the names of files; `rfc1035` reads and writes zone files of the old kind.
+Schema) and `fields` single settings, `rdata` the data of records, `steering` and `zonepools` who gets which
+of them, `files` the names of files; `rfc1035` reads and writes zone files of the old kind.
 """
 
 import gc

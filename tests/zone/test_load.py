@@ -24,7 +24,8 @@ LOAD_MEGABYTES_MAX = 250
 
 _WORDS = (
     "A AAAA MX TXT NS CNAME www '' '*' @ type: ttl: value: values: geo: dynamic: pools: rules: $zone: soa: "
-    "octodns: healthcheck: protocol: fallback: location: share: nearest: true EU NA-US 192.0.2.1 2001:db8::1 a.example.com. [ ] { } , & * &a *a << : - ! !!int | > ? # % ~ "
+    "octodns: healthcheck: protocol: fallback: location: share: nearest: "
+    "true EU NA-US 192.0.2.1 2001:db8::1 a.example.com. [ ] { } , & * &a *a << : - ! !!int | > ? # % ~ "
     "null \n \t \\"
 )
 WORDS = st.sampled_from(_WORDS.split(" "))
