@@ -50,6 +50,7 @@ CHECKS: tuple[Check, ...] = (
     Check("nearest-alone", _WARNING, steering.nearest_alone, "the nearest is one of several"),
     Check("answers-many", _WARNING, steering.answers_many, "there are as many values as answer"),
     Check("cannot-be-checked", _WARNING, health.cannot_be_checked, "what is checked has an address"),
+    Check("check-wildcard", _WARNING, health.check_wildcard, "a check asks for a host that there is"),
     Check("slow-start-unchecked", _WARNING, health.slow_start_unchecked, "what comes back was down"),
     Check("min-up-alone", _WARNING, health.min_up_alone, "a part of the weight is a part of several"),
     Check("exec-check", _WARNING, health.exec_check, "commands run only where the config lets them"),

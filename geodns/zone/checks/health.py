@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-from geodns.name import Name
 from geodns.zone import rdata
 from geodns.zone.checks.steering import called, pools, size_of
 from geodns.zone.checks.view import Finding, View, once
-from geodns.zone.model import CheckKind, HealthCheck, Pool, PoolValue, Steering
+from geodns.zone.model import CheckKind, HealthCheck, Pool, PoolValue, RRset, Steering
 from geodns.zone.rdata import AAAA, CNAME, HTTPS, MX, NS, SRV, SVCB, A
 from geodns.zone.source import shorten
 
@@ -14,6 +13,7 @@ from geodns.zone.source import shorten
 _TARGET_AT = {CNAME: 0, NS: 0, MX: 2, SRV: 6, SVCB: 2, HTTPS: 2}
 _OWN_TARGET = frozenset((SVCB, HTTPS))  # RFC 9460 section 2.5.2: "." is the owner
 
+_WEB = frozenset((CheckKind.HTTP, CheckKind.HTTPS))
 _WITHOUT_ADDRESS = frozenset((CheckKind.EXEC, CheckKind.EXTERNAL))
 
 
@@ -28,7 +28,7 @@ def cannot_be_checked(view: View) -> Iterator[Finding]:
         check = check_of(steering, pool)
         if check is None or check.kind in _WITHOUT_ADDRESS:
             continue
-        values = [value for value in pool.values if not _can_be_checked(rrset.type, value)]
+        values = [value for value in pool.values if not _can_be_checked(rrset, value)]
         if values:
             kind = rdata.type_name(rrset.type)
             number = "a value" if len(values) == 1 else f"{len(values)} values"
@@ -36,12 +36,25 @@ def cannot_be_checked(view: View) -> Iterator[Finding]:
             yield Finding(rrset, values[0].mark, what, "such a value counts as up")
 
 
-def _can_be_checked(rtype: int, value: PoolValue) -> bool:
-    if rtype in (A, AAAA) or value.addresses:
+def _can_be_checked(rrset: RRset, value: PoolValue) -> bool:
+    if rrset.type in (A, AAAA) or value.addresses:
         return True
-    if rtype not in _TARGET_AT:
+    if rrset.type not in _TARGET_AT:
         return False
-    return rtype in _OWN_TARGET or not Name(value.rdata[_TARGET_AT[rtype] :]).is_root
+    at = _TARGET_AT[rrset.type]
+    is_root = value.rdata[at] == 0  # behind it, SVCB has parameters
+    return not is_root or (rrset.type in _OWN_TARGET and not rrset.owner.is_wildcard)
+
+
+@once
+def check_wildcard(view: View) -> Iterator[Finding]:
+    for rrset, steering, pool in pools(view):
+        check = check_of(steering, pool)
+        if check is None or check.kind not in _WEB or not rrset.owner.is_wildcard or pool.is_shared:
+            continue
+        if check.host is None and not check.host_is_value:
+            what = f"the check asks for the host {rrset.owner}, which no server has"
+            yield Finding(rrset, check.mark, what, "give it a host:, or null for the value")
 
 
 @once
