@@ -38,7 +38,9 @@ CONTROL_PORT = 5380  # of our own choice: nothing is registered there
 TOKEN_OCTETS_MIN = 16  # of a token: what can not be guessed; openssl rand -hex 16 makes 32
 DEFAULT_LISTEN = "127.0.0.1:5301"
 DEFAULT_DATABASES = "geo-db/*.mmdb"
-_DURATION = re.compile(r"(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s?)?")
+OVERRIDES_NAME = "overrides"
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s?)?")
 _ESCAPED = re.compile(r"\[([*?[])\]")  # as glob.escape does it
 
 
@@ -197,14 +199,17 @@ class Cookies(_Part):
         return self
 
 
+def parse_duration(text: str) -> float:
+    """The seconds that `10`, `0.5s`, `5m`, `1h30m` or `2d` are. Raises ValueError with a sentence."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found or not text.strip():
+        raise ValueError(f'"{text}" is not a duration, such as 10, 0.5s, 5m or 1h30m')
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return days * 86_400 + hours * 3600 + minutes * 60 + seconds
+
+
 def _duration(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    found = _DURATION.fullmatch(value.strip())
-    if not found or not value.strip():
-        raise ValueError(f'"{value}" is not a duration, such as 10, 0.5s, 5m or 1h30m')
-    hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    return parse_duration(value) if isinstance(value, str) else value
 
 
 Duration = Annotated[float, BeforeValidator(_duration)]
@@ -379,6 +384,11 @@ class Config(_Part):
         """What `listen` means, in its order."""
         return tuple(listen for text in self.listen for listen in parse_listen(text))
 
+    @property
+    def overrides_file(self) -> Path:
+        """Where the states that people force are written."""
+        return self.state / OVERRIDES_NAME
+
     def database_files(self) -> list[Path]:
         """The files that `geo.databases` means now; a name that is no pattern stands as it is."""
         files: dict[Path, None] = {}
@@ -429,6 +439,12 @@ def override(
         return Config.model_validate(data)
     except ValidationError as error:
         raise ValueError(_message(error.errors()[0])) from None
+
+
+def server_id(config: Config) -> str:
+    """What this instance calls itself: `server.id`, else its hostname."""
+    hostname = os.uname().nodename if config.server.hostname is None else config.server.hostname
+    return hostname if config.server.id is None else config.server.id
 
 
 def cookie_secrets(config: Config) -> tuple[tuple[bytes, ...], list[Problem]]:

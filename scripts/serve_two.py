@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """`make serve`: ns1 and ns2 side by side on this machine, until Ctrl-C.
 
-usage: serve_two.py [PORT PORT]     instead of 5301 and 5302
+usage: serve_two.py [PORT PORT [CONTROL CONTROL]]     instead of 5301 5302 5381 5382
 
-Whatever ends this process ends both servers; when one of them ends, so does the other.
+Each asks the other at its CONTROL port which values it sees up. Whatever ends this process ends both servers;
+when one of them ends, so does the other.
 """
 
 import asyncio
@@ -13,8 +14,14 @@ import signal
 import sys
 from collections.abc import Iterable
 
-PORTS = sys.argv[1:] or ["5301", "5302"]
-SERVERS = {f"ns{number}": f"127.0.0.1:{port}" for number, port in enumerate(PORTS, 1)}
+USUAL = ["5301", "5302", "5381", "5382"]
+GIVEN = sys.argv[1:]
+PORTS = GIVEN[:2] or USUAL[:2]
+CONTROLS = [f"127.0.0.1:{port}" for port in GIVEN[2:] or USUAL[2:]]
+SERVERS = {  # name: address, own control endpoint, the other's
+    "ns1": (f"127.0.0.1:{PORTS[0]}", CONTROLS[0], CONTROLS[1]),
+    "ns2": (f"127.0.0.1:{PORTS[1]}", CONTROLS[1], CONTROLS[0]),
+}
 STOP_SECONDS = 3.0  # for a server to end by itself
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 QUESTIONS = f"""\
@@ -35,9 +42,10 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-async def start(name: str, address: str) -> asyncio.subprocess.Process:
+async def start(name: str, address: str, control: str, peer: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "geodns", "serve", "--zones", "zones", "--listen", address, "--id", name),
+        *("--control", control, "--peer", f"http://{peer}"),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=end_with_parent,
@@ -65,7 +73,7 @@ async def main() -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopped.set)
-    servers = {name: await start(name, address) for name, address in SERVERS.items()}
+    servers = {name: await start(name, *where) for name, where in SERVERS.items()}
     ready = {name: asyncio.Event() for name in servers}
     telling = [asyncio.create_task(tell(name, server, ready[name])) for name, server in servers.items()]
     stop = asyncio.create_task(stopped.wait())

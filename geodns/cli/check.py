@@ -60,8 +60,9 @@ def check(ctx: click.Context, paths: tuple[Path, ...], form: str, origin: "Name 
     """Tell every problem of zone files and the config, each with file, line and column.
 
     PATH is a YAML zone file (example.com.yaml), a config (geodns.yaml), an RFC 1035 zone file (any other
-    name), or a folder with YAML zone files and RFC 1035 files (*.zone, *.db). Without PATH it is what
-    `geodns serve` would serve: ./geodns.yaml if it is there, and ./zones. Exits with 1 if there is a problem.
+    name), or a folder with YAML zone files and RFC 1035 files (*.zone, *.db), or a file of forced states
+    (state/overrides). Without PATH it is what `geodns serve` would serve: ./geodns.yaml if it is there,
+    ./zones, and the forced states. Exits with 1 if there is a problem.
 
     \b
     Example:
@@ -81,7 +82,7 @@ def check(ctx: click.Context, paths: tuple[Path, ...], form: str, origin: "Name 
 
 
 def _usual_paths(report: _Report) -> tuple[Path, ...]:
-    from geodns.config import CONFIG_NAME, load_config
+    from geodns.config import CONFIG_NAME, Config, load_config
 
     config = Path(CONFIG_NAME)
     zones = Path("zones")
@@ -92,7 +93,8 @@ def _usual_paths(report: _Report) -> tuple[Path, ...]:
         return (config, loaded.zones)
     if not zones.exists():
         raise Failure("there is no folder ./zones here (name the files or folders to check)")
-    return (zones,)
+    overrides = Config().overrides_file
+    return (zones, overrides) if overrides.exists() else (zones,)
 
 
 def _jobs(paths: Iterable[Path], origin: "Name | None", report: _Report) -> Iterator[Callable[[], Loaded]]:
@@ -104,8 +106,11 @@ def _jobs(paths: Iterable[Path], origin: "Name | None", report: _Report) -> Iter
 
 
 def _job_of_file(path: Path, origin: "Name | None") -> Callable[[], Loaded]:
+    from geodns.config import OVERRIDES_NAME
     from geodns.zone import load
 
+    if path.name == OVERRIDES_NAME:
+        return lambda: (None, _check_overrides(path))
     if path.suffix not in (".yaml", ".yml") and path.name != ".yaml":
         return lambda: _load_master(path, origin)
     return (lambda: _check_config(path)) if _is_config(path) else (lambda: load(path))
@@ -170,8 +175,8 @@ def _load_master(path: Path, origin: "Name | None", included: set[Path] | None =
 
 
 def _check_config(path: Path) -> Loaded:
-    """A config and what it names: overrides, databases, cookie secrets."""
-    from geodns.config import cookie_secrets, load_config
+    """A config and what it names: overrides, databases, cookie secrets, tokens, and forced states."""
+    from geodns.config import cookie_secrets, load_config, tokens
     from geodns.geo import overrides
     from geodns.geo.database import Database, DatabaseError
     from geodns.problems import Problem
@@ -179,7 +184,8 @@ def _check_config(path: Path) -> Loaded:
     config, problems = load_config(path)
     if config is None:
         return None, problems
-    problems = [*problems, *cookie_secrets(config)[1]]
+    problems = [*problems, *cookie_secrets(config)[1], *tokens(config)[1]]
+    problems += _check_overrides(config.overrides_file)
     problems += [
         Problem(str(path), 0, 0, "geo.overrides", what)
         for _, what in overrides.parse(config.geo.overrides)[1]
@@ -190,6 +196,12 @@ def _check_config(path: Path) -> Loaded:
         except DatabaseError as error:
             problems.append(Problem(str(file), 0, 0, "", error.what))
     return None, problems
+
+
+def _check_overrides(path: Path) -> "list[Problem]":
+    from geodns.health import overrides
+
+    return list(overrides.read(path).problems)
 
 
 def _with_progress(jobs: list[Callable[[], Loaded]]) -> Iterable[Callable[[], Loaded]]:

@@ -35,6 +35,19 @@ from geodns.problems import Problem
 )
 @click.option("--engine", type=click.Choice(["auto", "native", "python"]), help="Which engine answers; auto.")
 @click.option("--id", "server_id", metavar="TEXT", help="What id.server and NSID say; the hostname.")
+@click.option(
+    "--control",
+    metavar="ADDR:PORT",
+    multiple=True,
+    help="Where `geodns status` and peers ask, over HTTP; nowhere if left out.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    metavar="URL",
+    multiple=True,
+    help="The control endpoint of another instance, whose checks count too, such as http://127.0.0.1:5382.",
+)
 @click.pass_context
 def serve(
     context: click.Context,
@@ -44,6 +57,8 @@ def serve(
     databases: tuple[Path, ...],
     engine: str | None,
     server_id: str | None,
+    control: tuple[str, ...],
+    peers: tuple[str, ...],
 ) -> None:
     """Answer queries, until SIGTERM or Ctrl-C.
 
@@ -62,7 +77,7 @@ def serve(
         config, problems = load_config(config_file)
         if config is None:
             return None, problems
-        return override(config, listen, zones, databases, engine, server_id), problems
+        return override(config, listen, zones, databases, engine, server_id, control, peers), problems
 
     try:
         config, problems = read()

@@ -40,15 +40,9 @@ CHANGES_TOLD = 100  # lines about values, in CHANGES_SECONDS; a site that falls 
 CHANGES_SECONDS = 10.0
 PROBLEMS_TOLD = 20  # of an overrides file
 NEW = "(new)"  # before the key of a Steer that has checks made, and is not served yet
-OVERRIDES_NAME = "overrides"
 EXTERNAL = "external"
 
 T = TypeVar("T")
-
-
-def overrides_path(config: Config) -> Path:
-    """Where the overrides of this config are."""
-    return config.state / OVERRIDES_NAME
 
 
 def state_path(config: Config, server_id: str) -> Path:
@@ -225,7 +219,7 @@ class Keeper:
 
     async def _look_at_overrides(self) -> None:
         """Read the overrides when they are others than before, and nobody writes in them any more."""
-        path = overrides_path(self._config)
+        path = self._config.overrides_file
         now = (path, await asyncio.to_thread(fingerprint_of, str(path)))
         is_settled = self._seen_overrides in (now, None)
         self._seen_overrides = now

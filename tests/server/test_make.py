@@ -40,7 +40,8 @@ def two_servers(ports: list[int]) -> Iterator[subprocess.Popen[str]]:
 
 
 def free_ports() -> list[int]:
-    bounds = bind_all([Listen("127.0.0.1", 0), Listen("127.0.0.1", 0)], 1 << 12)
+    """Four: two for DNS and two for HTTP."""
+    bounds = bind_all([Listen("127.0.0.1", 0)] * 4, 1 << 12)
     for bound in bounds:
         bound.close()
     return [bound.listen.port for bound in bounds]
@@ -56,7 +57,7 @@ def lines_until(popen: subprocess.Popen[str], text: str) -> list[str]:
 
 
 def nobody_listens(ports: list[int]) -> bool:
-    """Waits until both ports are free: whoever had them is gone."""
+    """Waits until the ports are free: whoever had them is gone."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         try:
@@ -75,7 +76,7 @@ def test_two_servers_answer_and_end(number: signal.Signals):
     with two_servers(ports) as popen:
         told = lines_until(popen, "Ctrl-C stops both")
         assert 3 == sum(line.startswith("  dig @127.0.0.1 -p ") for line in told)
-        names = [texts(Client(port).ask(query("id.server", "TXT", rdclass="CH"))) for port in ports]
+        names = [texts(Client(port).ask(query("id.server", "TXT", rdclass="CH"))) for port in ports[:2]]
         assert [["ns1"], ["ns2"]] == names
         os.kill(popen.pid, number)
         assert popen.wait(PATIENCE_SECONDS) == (-9 if number == signal.SIGKILL else 0)
