@@ -1,18 +1,25 @@
 """`explain` says what the server does: never something else, and in words."""
 
+import re
+from dataclasses import replace
+
 import dns.edns
 import dns.message
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geodns import config
 from geodns.engine.answer import answer
 from geodns.engine.choose import Chosen
 from geodns.explain import explain
 from geodns.geo.address import WIDTH, Address, parse
 from geodns.geo.reason import route
+from geodns.health import overrides
+from geodns.health.health import Health
+from geodns.health.words import Result
 from geodns.name import Name
-from tests.conftest import make_locator, snapshot_of_golden
+from tests.conftest import make_locator, make_snapshot, snapshot_of_golden
 
 A, AAAA = 1, 28
 
@@ -102,3 +109,92 @@ def test_the_rule_that_is_told_is_the_rule_that_served(client: Address, name: st
         steps = route(chosen.choice.rules, located)
         if located.is_located:  # else the address that asks decides
             assert chosen.decision.rule == (steps[0].rule if steps else None)
+
+
+STEERED = """
+'': {type: NS, values: [ns1.example.com.]}
+ns1: {type: A, value: 192.0.2.1}
+www:
+  type: A
+  ttl: 60
+  value: 192.0.2.80
+  octodns: {healthcheck: {protocol: HTTP, path: /health, interval: 20, fall: 3}}
+  dynamic:
+    pools:
+      fra:
+        values: [{value: 203.0.113.10, weight: 3}, 203.0.113.11]
+        location: EU-DE
+        bias: -50
+        fallback: [nrt, {pool: syd, weight: 3}]
+        slow_start: 5m
+      nrt: {values: [203.0.113.20], location: AS-JP}
+      syd: {values: [203.0.113.30], location: {lat: -33.9, lon: 151.2}}
+      new: {values: [203.0.113.40]}
+    rules:
+      - {share: 0.01%, pool: new}
+      - {nearest: true, pools: [fra, nrt]}
+"""
+
+
+def said_with(told: list[tuple[str, bool, float]], lines: str = "", now: int = 1000) -> str:
+    """The explanation for a client in Paris after results: (value, success, time); and overrides."""
+    snapshot = make_snapshot({"example.com.": STEERED})
+    steers = {key: steer for zone in snapshot.table.zones.values() for key, steer in zone.steers.items()}
+    health = Health(config.Health())
+    health.adopt(steers, 0)
+    checks = {check.target: check.key for steer in steers.values() for check in steer.checks}
+    for value, ok, at in told:
+        detail = "HTTP 200" if ok else "connection refused"
+        health.take([Result(checks[value], ok, detail, at, 0.01)], at)
+    health.override(overrides.parse(lines, "overrides"), now)
+    health.tick(now)
+    snapshot = replace(snapshot, standings=health.standings)
+    client = parse("127.13.0.1")
+    return str(explain(snapshot, make_locator(), Name.parse("www.example.com."), A, client, now, health))
+
+
+KEY = "http 203.0.113.{}:80 www.example.com /health"
+
+
+def test_distances_and_shares_are_told() -> None:
+    """How far each pool is, what its bias makes of that, and that the client is not in the canary's share."""
+    said = said_with([])
+    assert (
+        "rule 1    0.0001 of everybody else: no: takes what no other rule does, and not in its share" in said
+    )
+    assert "    nearest   to " in said
+    assert re.search(r"fra: [0-9,]+ km, counted as [0-9,]+ km for its bias of -50\n", said)
+    assert re.search(r"nrt: [0-9,]+ km\n", said)
+    assert "203.0.113.10 is up: nobody has looked yet" in said
+    assert "(its subnet decides: share)" in said
+
+
+def test_health_is_told_with_since_when_and_why() -> None:
+    """The last result, what is counted, the threshold that is missed, and what can change when."""
+    said = said_with([("203.0.113.10", False, 880.0), ("203.0.113.11", True, 400.0)])
+    assert "pool      fra: too little of it is up (1 of 4, min_up 50%)" in said
+    down = "203.0.113.10 is down since 1970-01-01T00:14:40Z (2 min): connection refused"
+    assert f"{down} ({KEY.format(10)})" in said
+    assert f"203.0.113.11 is up since 1970-01-01T00:00:00Z (16 min): HTTP 200 ({KEY.format(11)})" in said
+    assert "ttl       30 s: in 20 s it can be otherwise (ttl_min 30, ttl 60)" in said
+
+
+def test_what_is_counted_is_told() -> None:
+    """One failure of three changes nothing yet, and is no secret."""
+    said = said_with([("203.0.113.10", True, 400.0), ("203.0.113.10", False, 420.0)])
+    assert "connection refused, 1 of 3 failures (http 203.0.113.10:80 " in said
+
+
+def test_a_slow_start_is_told() -> None:
+    """How far it is, and whether it lets this client in."""
+    said = said_with([("203.0.113.10", ok, at) for ok, at in ((False, 800.0), (True, 820.0), (True, 998.0))])
+    assert re.search(r"203.0.113.10 is up .*; slow start, 2 s of 300 s: this client is not let in yet", said)
+
+
+def test_an_override_is_told_with_its_line() -> None:
+    """Who forces a value, until when, and the fallbacks that follow from it."""
+    said = said_with([], "fra down until 1970-01-01T01:00:00Z # power works\nnrt down\nsyd down\n")
+    forced = "is down, forced by overrides:1 until 1970-01-01T01:00:00Z: power works"
+    assert f"203.0.113.10 {forced}" in said
+    assert "pool      syd (fallback of fra, one of 2 in the order of the client's subnet): all of its" in said
+    assert "values    192.0.2.80: the record's own, as everything is down" in said

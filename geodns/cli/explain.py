@@ -1,6 +1,7 @@
 """`geodns explain`: the zones above a name, compiled and asked as a server would."""
 
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from geodns.engine.snapshot import Snapshot
     from geodns.geo.address import Address
     from geodns.geo.locator import Locator
+    from geodns.health.health import Health
     from geodns.name import Name
+    from geodns.table.shape import Table
 
 _A = "A"
 
@@ -56,7 +59,9 @@ def explain(
     config: Path | None,
     form: str,
 ) -> None:
-    """Tell which answer a client gets for NAME and TYPE, and why: zone, place, rules, pool, values, scope.
+    """Tell which answer a client gets for NAME and TYPE, and why: zone, place, rules, pools, values, scope.
+
+    What is up is taken from the state that the server saved last, and from the overrides.
 
     \b
     Example:
@@ -68,7 +73,11 @@ def explain(
     settings = read_config(config, databases, zones)
     locator = open_locator(settings)
     try:
-        found = explained(_snapshot(settings, locator, name), locator, name, type, client)
+        snapshot = _snapshot(settings, locator, name)
+        now = int(time.time())
+        health = _health(settings, snapshot.table, now)
+        snapshot = replace(snapshot, standings=health.standings)
+        found = explained(snapshot, locator, name, type, client, now, health)
     except DatabaseError as error:
         raise Failure(str(error)) from None
     if form == "json":
@@ -102,3 +111,23 @@ def _snapshot(config: "Config", locator: "Locator", name: "Name") -> "Snapshot":
     table = link(tables, failed)
     partitions = {key: build(rules, locator) for key, rules in table_rules(table).items()}
     return Snapshot(table, partitions, Identity())
+
+
+def _health(config: "Config", table: "Table", now: int) -> "Health":
+    """What the server knew when it saved its state last, with the overrides of now."""
+    from geodns.config import server_id
+    from geodns.health import overrides, state
+    from geodns.health.health import Health
+    from geodns.server.keeper import state_path
+
+    health = Health(config.health)
+    health.adopt({key: steer for zone in table.zones.values() for key, steer in zone.steers.items()}, now)
+    path = state_path(config, server_id(config))
+    saved, problems = state.read(path)
+    if saved is not None:
+        problems += [replace(problem, file=str(path)) for problem in health.restore(saved, now)]
+    forced = overrides.read(config.overrides_file)
+    health.override(forced, now)
+    health.tick(now)
+    tell([*problems, *forced.problems])
+    return health

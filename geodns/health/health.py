@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from geodns import config
-from geodns.health import state, status
+from geodns.health import state
+from geodns.health import status as rows_
 from geodns.health.board import Board, Spot
 from geodns.health.overrides import Line, Matcher, Overrides, printable
-from geodns.health.status import Status
+from geodns.health.status import CheckRow, Status, ValueRow
 from geodns.health.votes import Peers
 from geodns.health.watch import Watch
 from geodns.health.words import PeerHeard, PeerView, Probe, Result
@@ -282,10 +283,19 @@ class Health:
 
     def status(self) -> Status:
         """Everything that is known of every value that is checked or forced, for people and as JSON."""
-        sources = status.Sources(
+        return rows_.make(self._sources(), self.is_looked)
+
+    def explain(self, key: str) -> tuple[tuple[tuple[ValueRow | None, ...], ...], dict[str, CheckRow]]:
+        """What is known of each member of each pool of one Steer (None: nothing), and of their checks."""
+        sources = self._sources()
+        rows = rows_.of_steer(sources, key)
+        checks = {check for pool in rows for row in pool if row is not None for check in row.checks}
+        return rows, {check: rows_.check_row(sources, check) for check in checks}
+
+    def _sources(self) -> rows_.Sources:
+        return rows_.Sources(
             self._now, self._steers, self._board, self._peers, self._lines, self._overrides, self._problems
         )
-        return status.make(sources, self.is_looked)
 
     def save(self) -> dict[str, Any]:
         """What `restore` needs at the next start, for JSON."""
@@ -318,6 +328,7 @@ class Health:
         if saved is not None:
             monitor = watch.monitor
             monitor.is_up, monitor.since = saved.up, min(saved.since, now)
+            watch.last = None if saved.last is None else _cleaned(saved.last)
             if not self._saved.is_old(now):
                 monitor.failures, monitor.successes = saved.failures, saved.successes
                 monitor.is_settled = True

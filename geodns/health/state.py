@@ -15,7 +15,7 @@ from typing import Any
 from geodns.health import files
 from geodns.health.votes import PEERS_MAX, Peer
 from geodns.health.watch import Watch
-from geodns.health.words import PeerView
+from geodns.health.words import PeerView, Result
 from geodns.problems import Problem
 
 VERSION = 1
@@ -36,6 +36,7 @@ class SavedCheck:
     stood: bool
     stood_since: float
     has_risen: bool
+    last: Result | None  # for people: why it is up or down
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def _save_check(watch: Watch) -> dict[str, Any]:
         "stood": watch.is_up is not False,
         "stood_since": watch.since,
         "has_risen": watch.has_risen,
+        "last": None if watch.last is None else list(watch.last[1:]),
     }
 
 
@@ -106,7 +108,18 @@ def _parse_check(key: str, saved: object) -> SavedCheck:
         _flag(data, "stood"),
         _time(data, "stood_since"),
         _flag(data, "has_risen"),
+        _parse_result(key, data.get("last")),
     )
+
+
+def _parse_result(key: str, saved: object) -> Result | None:
+    if saved is None:
+        return None
+    match _items(saved, "last"):
+        case [bool() | None as ok, str() as detail, *times] if len(times) == 2:
+            at, took = (_time({"last": value}, "last") for value in times)
+            return Result(key, ok, detail, at, took)
+    raise ValueError('"last" is not a result')
 
 
 def _parse_peer(saved: object, keys: Iterable[str]) -> PeerView:

@@ -155,6 +155,32 @@ def make(sources: Sources, is_looked: bool) -> Status:
     )
 
 
+def of_steer(sources: Sources, key: str) -> tuple[tuple[ValueRow | None, ...], ...]:
+    """The row of each member of each pool of one Steer; None for one that nothing is known of."""
+    placed = sources.board.placed.get(key)
+    if placed is None:
+        return ()
+    lines, prefix = sources.lines.get(key, {}), prefix_of(placed.steer)
+    rows: list[tuple[ValueRow | None, ...]] = []
+    for pool_at, (pool, group) in enumerate(zip(placed.steer.pools, placed.shape.groups, strict=True)):
+        here = _Records()
+        here.add(prefix, pool)
+        rows.append(
+            tuple(
+                None
+                if seat.value is None and seat.fixed is None
+                else _value((member.text, member.is_up, seat.value, lines.get((pool_at, at))), seat, pool, here)
+                for at, (member, seat) in enumerate(zip(pool.members, group.seats, strict=True))
+            )
+        )
+    return tuple(rows)
+
+
+def check_row(sources: Sources, key: str) -> CheckRow:
+    """The row of one check, by its key."""
+    return _check(sources.board.watches[key], sources.peers)
+
+
 @dataclass(slots=True)
 class _Records:
     """The first records of a row, and how many there are."""
