@@ -2,6 +2,8 @@
 """Time the Python engine alone: no socket, no other process.
 
     zone.py's files --> Snapshot --> answer() on prepared packets, several times over --> microseconds a call
+                           |
+    what is up ------------+ the same questions with every value checked, and with some of them down
 
 usage: engine.py                   a table: each kind of answer, the median and the least of the repeats
        engine.py --functions geo   where the time of one kind goes (cProfile, which itself costs a good part)
@@ -16,6 +18,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dns.edns
@@ -25,6 +29,8 @@ import zone
 
 from geodns.engine.answer import answer
 from geodns.engine.snapshot import Snapshot
+from geodns.table.compile import table_steers
+from geodns.table.steer import TTL_UNBOUND, Pool, PoolStanding, Standing, stand
 
 HERE = Path(__file__).resolve().parent
 PACKETS = 5000  # of each kind, drawn with a fixed seed
@@ -38,7 +44,25 @@ child: {type: NS, values: [ns1.child.parent.example., ns2.child.parent.example.]
 ns1.child: {type: A, value: 44.255.2.1}
 ns2.child: {type: A, value: 44.255.2.2}
 "*.wild": {type: A, value: 44.255.3.1}
+four: &four
+  type: A
+  ttl: 60
+  value: 44.255.4.1
+  dynamic:
+    pools: {web: {values: [44.255.4.1, 44.255.4.2, 44.255.4.3, 44.255.4.4]}}
+    rules: [{pool: web}]
+weighted:
+  <<: *four
+  dynamic:
+    pools: {web: {values: [{value: 44.255.4.1, weight: 3}, 44.255.4.2, 44.255.4.3, 44.255.4.4]}}
+    rules: [{pool: web}]
+hash:
+  <<: *four
+  dynamic:
+    pools: {web: {values: [44.255.4.1, 44.255.4.2, 44.255.4.3, 44.255.4.4], policy: hash}}
+    rules: [{pool: web}]
 """
+CHECKED_SECONDS = 30  # fall * interval of a value that is up: half of the TTL
 
 
 def snapshot_of(zones: Path, geo_db: Path) -> Snapshot:
@@ -59,6 +83,26 @@ def snapshot_of(zones: Path, geo_db: Path) -> Snapshot:
     return Snapshot(table, {key: build(rules, locator) for key, rules in table_rules(table).items()})
 
 
+def with_health(snapshot: Snapshot, stand_of: Callable[[Pool], PoolStanding]) -> Snapshot:
+    standings = {
+        key: Standing(tuple(stand_of(pool) for pool in steer.pools))
+        for key, steer in table_steers(snapshot.table).items()
+    }
+    return replace(snapshot, standings=standings)
+
+
+def all_up(pool: Pool) -> PoolStanding:
+    return stand(pool, (True,) * len(pool.members), (), CHECKED_SECONDS)
+
+
+def first_down(pool: Pool) -> PoolStanding:
+    return stand(pool, tuple(at > 0 for at in range(len(pool.members))), (), CHECKED_SECONDS)
+
+
+def forced_down(pool: Pool) -> PoolStanding:
+    return stand(pool, tuple(at > 0 for at in range(len(pool.members))), (), TTL_UNBOUND)
+
+
 def packets(data: Path, kind: str) -> list[bytes]:
     expected = json.loads((data / "expected.json").read_text())
     apex = expected["apex"]
@@ -71,6 +115,8 @@ def packets(data: Path, kind: str) -> list[bytes]:
         if kind == "geo":
             name = f"g{dice.randrange(len(expected['geo'])):03d}.{apex}"
             return name, "A", dice.choice(expected["networks"])[0]
+        if kind in ("four", "weighted", "hash"):
+            return f"{kind}.parent.example", "A", dice.choice(expected["networks"])[0]
         if kind == "geo by asker":
             return f"g{dice.randrange(len(expected['geo'])):03d}.{apex}", "A", None
         label = f"{dice.randrange(1 << 48):012x}"
@@ -116,7 +162,16 @@ KINDS = (
     "referral",
     "wildcard",
     "refused",
+    "four",
+    "weighted",
+    "hash",
 )
+STEERED = ("geo", "four", "weighted", "hash")
+HEALTH = {
+    "all up, checked": all_up,
+    "the first down": first_down,
+    "the first down by force": forced_down,
+}
 
 
 def main() -> int:
@@ -138,6 +193,10 @@ def main() -> int:
         for kind in KINDS:
             numbers = microseconds(packets(data, kind), snapshot)
             print(f"| {kind} | {statistics.median(numbers):.2f} | {min(numbers):.2f} |")
+        for kind in STEERED:
+            for health, stand_of in HEALTH.items():
+                numbers = microseconds(packets(data, kind), with_health(snapshot, stand_of))
+                print(f"| {kind}, {health} | {statistics.median(numbers):.2f} | {min(numbers):.2f} |")
     return 0
 
 

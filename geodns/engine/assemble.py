@@ -87,12 +87,13 @@ def placed(body: Body, name_at: int, name_octets: int, body_at: int) -> bytes:
 
 
 def lowered(data: bytes, ttls: tuple[int, ...], ttl: int) -> bytes:
-    """`data` with none of the TTLs at these offsets above `ttl` seconds."""
+    """`data` with no TTL above `ttl` seconds at these offsets, where those of one RRset stand, all equal."""
     octets = ttl.to_bytes(4)
+    if not ttls or data[ttls[0] : ttls[0] + 4] <= octets:
+        return data
     changed = bytearray(data)
     for at in ttls:
-        if changed[at : at + 4] > octets:
-            changed[at : at + 4] = octets
+        changed[at : at + 4] = octets
     return bytes(changed)
 
 

@@ -51,9 +51,10 @@ def choose(
     standing = snapshot.standings.get(steer.key) or steer.base
     route = partition.routes[outcome] if outcome >= 0 else ()
     if trace is None:
-        plan, ttl = _usual(choice, route, standing, draw)
-        if plan is not None:
-            return plan, (), scope, ttl, draw
+        usual = _usual(choice, route, standing, draw)
+        if usual is not None:
+            plan, bodies, ttl = usual
+            return plan, bodies, scope, ttl, draw
     if subnet is not None and subnet.source:
         number, bits = subnet_of(subnet.family, subnet.address)
     else:
@@ -67,36 +68,41 @@ def choose(
     return *_rendered(choice, decision), scope, decision.ttl, decision.draw
 
 
-def _usual(choice: Choice, route: Route, standing: Standing, draw: int) -> tuple[Plan | None, int]:
-    """The plan, and the most that its TTL may be, where the first pool answers and nothing is hashed: what
-    `decide` comes to as well, only sooner. No plan: let it decide.
+def _usual(
+    choice: Choice, route: Route, standing: Standing, draw: int
+) -> tuple[Plan | None, tuple[Body, ...], int] | None:
+    """How the answer goes on, and the most that its TTL may be, where the first pool answers and nothing is
+    hashed: what `decide` comes to as well, only sooner. None: let it decide.
     """
     if not route:
-        return choice.default, TTL_UNBOUND
+        return choice.default, (), TTL_UNBOUND
     at, order = route[0]
     steer = choice.steer
     rule = steer.rules[at]
     if rule.share != SHARE_ALL or rule.answers != 1:
-        return None, 0
+        return None
     at = rule.pools[order[0] if order else 0]
     found = standing.pools[at]
     if not found.is_up or found.ramps:
-        return None, 0
+        return None
     up, alternative, ttl = found.up, choice.alternatives[at], found.ttl
+    plans = alternative.plans
     if ttl != TTL_UNBOUND:
         ttl = told_ttl(steer, ttl)
     if len(up) == 1:
-        return alternative.plans[up[0]], ttl
+        return plans[up[0]], (), ttl
     pool = steer.pools[at]
-    if pool.policy is Policy.ALL and not pool.answers and len(up) == len(alternative.plans):
-        return alternative.whole, ttl
+    if pool.policy is Policy.ALL and not pool.answers:
+        if len(up) == len(plans):
+            return alternative.whole, (), ttl
+        return *_together(plans[up[0]], [alternative.records[member] for member in up]), ttl
     if pool.policy is Policy.WEIGHTED and pool.answers == 1:
-        return alternative.plans[drawn([pool.members[i].weight for i in up], up, draw)], ttl
-    return None, 0
+        return plans[drawn([pool.members[member].weight for member in up], up, draw)], (), ttl
+    return None
 
 
 def _rendered(choice: Choice, decision: Decision) -> tuple[Plan | None, tuple[Body, ...]]:
-    """What was rendered for a decision: one plan, or the records that come together, equal ones once."""
+    """What was rendered for a decision: one plan, or the records that come together."""
     members = decision.members
     if not members:
         is_nodata = decision.verdict is Verdict.ALL_DOWN and choice.steer.when_all_down is WhenAllDown.NODATA
@@ -108,5 +114,10 @@ def _rendered(choice: Choice, decision: Decision) -> tuple[Plan | None, tuple[Bo
     whole = range(len(alternative.plans))
     if alternative.whole and [(pool, at) for at in whole] == list(members):
         return alternative.whole, ()
-    bodies = {body.data: body for body in (choice.alternatives[at].records[member] for at, member in members)}
-    return (None, tuple(bodies.values())) if len(bodies) > 1 else (alternative.plans[first], ())
+    return _together(alternative.plans[first], [choice.alternatives[at].records[one] for at, one in members])
+
+
+def _together(first: Plan, records: list[Body]) -> tuple[Plan | None, tuple[Body, ...]]:
+    """These records, equal ones once; `first` is the plan of the first of them."""
+    bodies = {body.data: body for body in records}
+    return (None, tuple(bodies.values())) if len(bodies) > 1 else (first, ())
