@@ -18,6 +18,10 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
     "explain": ({"name", "zone", "geo", "table", "engine", "health"}, "it asks those who decide, and decides nothing"),
     "config": ({"name", "problems", "zone", "geo", "engine"}, "it has settings and starts nothing"),
     "health": ({"name", "problems", "config", "table"}, "it says which values are up, and answers nothing"),
+    "delegation": (
+        {"name", "problems", "zone", "geo"},
+        "it compares a zone with what the world sees, and serves nothing",
+    ),
     "server": (
         {"name", "problems", "zone", "geo", "table", "engine", "config", "health", "control"},
         "it has the sockets and clocks and puts the others together",
@@ -34,6 +38,7 @@ ONLY = {
     ("engine", "geo"): {"partition"},
     ("engine", "table"): {"shape", "steer"},
     ("zone", "geo"): {"codes", "address"},
+    ("delegation", "geo"): {"address"},
     ("geo", "problems"): {"problems"},
     ("table", "geo"): {"partition"},
 }

@@ -18,6 +18,7 @@ _COMMANDS = {
     "serve": ("geodns.cli.serve:serve", "Answer DNS queries from zone files, by place."),
     "check": ("geodns.cli.check:check", "Find everything wrong with zone files and the config."),
     "explain": ("geodns.cli.explain:explain", "Say why a client gets the answer it gets."),
+    "delegation": ("geodns.cli.delegation:delegation", "Tell what to enter at the registrar, and verify it."),
     "status": ("geodns.cli.status:status", "Show which values are up, since when, and why."),
     "down": ("geodns.cli.health:down", "Take a value or a pool out of all answers."),
     "up": ("geodns.cli.health:up", "Have a value or a pool count as up."),
