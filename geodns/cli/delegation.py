@@ -304,7 +304,8 @@ def _show_text(seen: "Observed", findings: "list[Finding]") -> None:
 
     console = _console()
     path = " -> ".join(map(str, seen.walked.path))
-    click.echo(f"{seen.apex} below {seen.parent}, by way of {path}")
+    below = "whose parent was not found" if seen.walked.failure else f"below {seen.parent}, by way of {path}"
+    click.echo(f"{seen.apex} {below}")
     _servers_table(console, seen)
     if findings:
         _findings_table(console, findings)

@@ -7,6 +7,7 @@ from geodns.delegation.form import Form
 from geodns.delegation.reply import UNASKED, Reply
 from geodns.delegation.walk import Found, Referral, Walked
 from geodns.name import Name
+from geodns.zone.rdata import SOA
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Seen:
     @property
     def is_good(self) -> bool:
         """True when it has the zone and says so."""
-        return self.heard.is_good
+        return self.heard.is_good and any(record.type == SOA for record in self.heard.answer)
 
     def __str__(self) -> str:
         return f"{self.names[0]} ({self.address})"

@@ -308,6 +308,22 @@ def test_a_lame_server_is_told_of_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        ({"rcode": "REFUSED", "answer": ()}, "with REFUSED"),
+        ({"is_authoritative": False}, "without authority"),
+        ({"answer": ()}, "without a SOA"),
+    ],
+)
+def test_ways_to_be_lame(change: dict[str, object], how: str) -> None:
+    """An error, an answer from a cache, and an authority for something else."""
+    soa = replace(good().servers[2].soa, **change)
+    told = run(with_replies(soa=soa, tcp=soa, plain=soa))
+    assert ["server-lame"] * 2 == [finding.check for finding in told]
+    assert told[0].what.endswith(f"it answers {how}")
+
+
+@pytest.mark.parametrize(
     ("reply", "expected"),
     [
         (

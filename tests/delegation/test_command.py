@@ -143,6 +143,16 @@ def test_a_closed_port_is_no_traceback(run: Run) -> None:
     assert "parent-unreachable" == told["findings"][0]["check"]
 
 
+def test_a_world_that_keeps_us_asking(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left in a line."""
+    monkeypatch.setattr("geodns.delegation.network.QUESTIONS_MAX", 10)
+    result = run("example.com", "--verify", "--root", "127.0.0.1:1", "--timeout", "0.05")
+    assert (1, "geodns: example.com. leads to more questions than a delegation can need\n") == (
+        result.exit_code,
+        result.stderr,
+    )
+
+
 def test_root_hints() -> None:
     """Thirteen servers with two addresses each, all different, IPv4 first."""
     addresses = [address for _, address in root_addresses()]

@@ -50,10 +50,15 @@ def server_lame(seen: Observed) -> Iterator[Said]:
     for server in seen.alive():
         if not server.is_good:
             reply = server.heard
-            why = "without authority" if reply.rcode == "NOERROR" else f"with {reply.rcode}"
-            what = f"{server} does not serve {seen.apex}: it answers {why}"
+            what = f"{server} does not serve {seen.apex}: it answers {_how(reply)}"
             hint = f"bring {seen.form.file} there (geodns serve says what it loads), or correct the address"
             yield Said(what, Change(at_server(server), hint, _mark(seen, server)))
+
+
+def _how(reply: Reply) -> str:
+    if reply.rcode != "NOERROR":
+        return f"with {reply.rcode}"
+    return "without a SOA" if reply.is_authoritative else "without authority"
 
 
 def tcp_differs(seen: Observed) -> Iterator[Said]:
