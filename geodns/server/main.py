@@ -8,11 +8,12 @@ import socket
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from geodns.config import Config, Tokens, cookie_secrets, tokens
-from geodns.control.app import CONNECTIONS_MAX, ControlApp
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.problems import Problem
+from geodns.server import activation, takeover
 from geodns.server.keeper import Keeper
 from geodns.server.library import Library, Settings
 from geodns.server.notify import Notifier
@@ -24,8 +25,11 @@ from geodns.server.tcp import TcpServer
 from geodns.server.udp import UdpServer
 from geodns.table.compile import link
 
+if TYPE_CHECKING:
+    from geodns.control.app import ControlApp
+
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
-SPARE_DESCRIPTORS = 128 + CONNECTIONS_MAX  # beside those of DNS: listeners, files, pipes, HTTP
+SPARE_DESCRIPTORS = 192  # beside those of DNS: listeners, files, pipes to children, 64 connections of HTTP
 NATIVE_MODULE = "geodns._native"
 VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
 
@@ -48,18 +52,28 @@ def run(config: Config, reread: Reread | None = None) -> int:
     if any(problem.is_error for problem in problems):
         return 1
     _allow_descriptors(config, say)
+    given, remarks = activation.sockets(config.control.addresses)
+    for remark in remarks:
+        say(remark)
+    predecessor = None
+    if not given:
+        predecessor = takeover.ask(_keys(config))
+        given = {} if predecessor is None else predecessor.taken
     bounds: list[Bound] = []
     try:
-        bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets)
-        control = bind_tcp(config.control.addresses)
+        bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, given)
+        control = bind_tcp(config.control.addresses, given)
     except BindError as error:
         say(str(error))
         for bound in bounds:
             bound.close()
+        if predecessor is not None:
+            predecessor.leave()
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        return asyncio.run(_Run(config, settings, shown, secret, bounds, control, say, reread).run())
+        run = _Run(config, settings, shown, secret, bounds, control, say, reread, predecessor)
+        return asyncio.run(run.run())
     finally:
         for bound in bounds:
             bound.close()
@@ -80,6 +94,7 @@ class _Run:
         control: list[socket.socket],
         say: Sayer,
         reread: Reread | None,
+        predecessor: takeover.Predecessor | None,
     ) -> None:
         self._secret = secret
         self._bounds = bounds
@@ -91,10 +106,19 @@ class _Run:
         server_id = settings.identity.server_id.decode()
         self._keeper = Keeper(config, shown, server_id, self._served, say, self._changed)
         self._library = Library(config, settings, self._served, self._keeper)
-        self._control = ControlApp(self._keeper, shown.own, say.rarely)
+        self._control = _control_app(self._keeper, shown.own, say) if control else None
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
         self._tcp = TcpServer(self._served, config.limits)
         self._udp = [UdpServer(bound, self._served, self._lost) for bound in bounds]
+        self._predecessor = predecessor
+        sockets = {("udp", bound.listen): bound.udp for bound in bounds}
+        sockets |= {("tcp", bound.listen): bound.tcp for bound in bounds}
+        sockets |= {
+            ("control", listen): one for listen, one in zip(config.control.addresses, control, strict=True)
+        }
+        self._handover = takeover.Handover(sockets, self._keeper.save, self._begin_drain)
+        self._succeeding: asyncio.Task[None] | None = None
+        self._is_draining = False
         self._stopping = asyncio.Event()
         self._told = ""  # to the service manager; nothing before it is ready
         self._code = 0
@@ -128,7 +152,10 @@ class _Run:
         for udp in self._udp:
             udp.start()
         await self._tcp.start(self._bounds)
-        await self._control.start(self._control_sockets)
+        if self._control is not None:
+            await self._control.start(self._control_sockets)
+        if self._predecessor is None:
+            self._handover.start()
         zones = len(self._library.zones)
         if not zones:
             self._say(f"no zone is served: there is no good zone file in {self._library.config.zones}")
@@ -136,21 +163,48 @@ class _Run:
         self._say(f"ready: {zones} zones on {where} (engine python)")
         self._told = self._status()
         self._notifier.ready(self._told)
+        if self._predecessor is not None:
+            self._succeeding = asyncio.create_task(self._succeed(self._predecessor))
+
+    async def _succeed(self, predecessor: takeover.Predecessor) -> None:
+        """We serve: the process whose sockets we have may end, and another one may have them of us."""
+        self._say(f"took over from process {predecessor.pid}")
+        if not await asyncio.to_thread(predecessor.end):
+            self._say(f"process {predecessor.pid} has not said that it ended")
+        self._handover.start()
+
+    def _begin_drain(self, pid: int) -> None:
+        self._say(f"process {pid} has taken over")
+        self._is_draining = True
+        self._stopping.set()
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         self._notifier.stopping()
         self._library.stop()
+        if self._is_draining:
+            await self._drain()
         for udp in self._udp:
             udp.stop()
         await self._tcp.stop()
-        await self._control.stop()
+        if self._control is not None:
+            await self._control.stop()
         await self._keeper.stop()
+        if self._succeeding is not None:
+            self._succeeding.cancel()
+        self._handover.stop()
         for task in tasks:
             if task.done() and not task.cancelled() and task.exception():
                 self._say(f"reloading failed, a bug of geodns: {task.exception()!r}")
                 self._code = 1
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        """Leave the sockets to our successor, and what was taken from them answered."""
+        self._served.drain()
+        for udp in self._udp:
+            await asyncio.to_thread(udp.drain)
+        await self._tcp.drain()
 
     async def _watchdog(self) -> None:
         """Signs of life, as long as the threads that answer live and this loop turns."""
@@ -203,9 +257,23 @@ class _Run:
             self._say(f"{what}; the rest of the config was taken up")
         self._library.configure(config, settings)
         self._keeper.configure(config, shown, settings.identity.server_id.decode())
-        self._control.token = shown.own
+        if self._control is not None:
+            self._control.token = shown.own
         self._tcp.limits = config.limits
         return config
+
+
+def _control_app(keeper: Keeper, token: str | None, say: Sayer) -> "ControlApp":
+    # aiohttp takes 0.2 s and 15 MB: not for those who have no endpoint
+    from geodns.control.app import ControlApp
+
+    return ControlApp(keeper, token, say.rarely)
+
+
+def _keys(config: Config) -> list[takeover.Key]:
+    """The sockets that this config asks for."""
+    keys = [(kind, listen) for listen in config.addresses for kind in ("udp", "tcp")]
+    return keys + [("control", listen) for listen in config.control.addresses]
 
 
 def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Problem]]:

@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,9 @@ _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_OMIT = 5
 
 
+_NONE: dict[tuple[str, Listen], socket.socket] = {}
+
+
 class BindError(Exception):
     """A listen address can not be had; the message says which, why, and what to do."""
 
@@ -46,12 +49,18 @@ class Bound:
         self.tcp.close()
 
 
-def bind_all(listens: Iterable[Listen], receive_buffer_octets: int) -> list[Bound]:
-    """Bind every address, or none. Raises BindError for the first that can not be had."""
+Given = Mapping[tuple[str, Listen], socket.socket]
+"""Sockets that are bound already, by what they are for ("udp", "tcp" or "control") and their address."""
+
+
+def bind_all(listens: Iterable[Listen], receive_buffer_octets: int, given: Given = _NONE) -> list[Bound]:
+    """Bind every address, or none; what is `given` is taken. Raises BindError for the first that can not be
+    had.
+    """
     bound: list[Bound] = []
     try:
         for listen in listens:
-            bound.append(_bind(listen, receive_buffer_octets))  # noqa: PERF401  those before must be closed
+            bound.append(_bind(listen, receive_buffer_octets, given))  # noqa: PERF401  to be closed below
     except BindError:
         for one in bound:
             one.close()
@@ -59,14 +68,15 @@ def bind_all(listens: Iterable[Listen], receive_buffer_octets: int) -> list[Boun
     return bound
 
 
-def bind_tcp(listens: Iterable[Listen]) -> list[socket.socket]:
-    """Listen with TCP alone at every address, or at none. Raises BindError."""
+def bind_tcp(listens: Iterable[Listen], given: Given = _NONE) -> list[socket.socket]:
+    """Listen with TCP alone, for control, at every address, or at none. Raises BindError."""
     bound: list[socket.socket] = []
     try:
         for listen in listens:
-            bound.append(_socket(listen, socket.SOCK_STREAM))
-            bound[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _bind_to(bound[-1], listen)
+            bound.append(given.get(("control", listen)) or _socket(listen, socket.SOCK_STREAM))
+            if ("control", listen) not in given:
+                bound[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                _bind_to(bound[-1], listen)
     except BindError:
         for one in bound:
             one.close()
@@ -74,13 +84,16 @@ def bind_tcp(listens: Iterable[Listen]) -> list[socket.socket]:
     return bound
 
 
-def _bind(listen: Listen, receive_buffer_octets: int) -> Bound:
+def _bind(listen: Listen, receive_buffer_octets: int, given: Given) -> Bound:
     for tries_left in reversed(range(PORT_TRIES if listen.port == 0 else 1)):
-        udp = _socket(listen, socket.SOCK_DGRAM)
+        udp = given.get(("udp", listen)) or _socket(listen, socket.SOCK_DGRAM)
         try:
             _prepare_udp(udp, listen, receive_buffer_octets)
-            _bind_to(udp, listen)
+            if ("udp", listen) not in given:
+                _bind_to(udp, listen)
             real = Listen(listen.host, udp.getsockname()[1])
+            if ("tcp", listen) in given:
+                return Bound(real, udp, given["tcp", listen])
             tcp = _socket(real, socket.SOCK_STREAM)
         except BaseException:
             udp.close()

@@ -10,6 +10,7 @@ new one.
 """
 
 import asyncio
+import contextlib
 from collections import Counter, OrderedDict
 from ipaddress import IPv6Address
 from random import getrandbits
@@ -29,6 +30,8 @@ SWEEPS_PER_IDLE_TIME = (
     4  # an idle connection lives a quarter longer than it may; each sweep looks at the expired only
 )
 SWEEP_SECONDS_MAX = 1.0  # so that a limit lowered by a reload holds soon
+DRAIN_IDLE_SECONDS = 0.5  # without a query, after which a connection of a drained server is closed
+DRAIN_SECONDS = 10.0  # for clients that never fall idle
 STOP_SECONDS = 0.5  # to let clients read what was answered, when the server ends
 PREFIX6_BITS = 64  # of an IPv6 client: one host commands a whole /64
 
@@ -72,6 +75,25 @@ class TcpServer:
                     connection.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
+
+    async def drain(self) -> None:
+        """Accept no more, but go on answering until the connections there are fall idle; then close them.
+
+        Another process accepts from the same queue meanwhile.
+        """
+        for server in self._servers:
+            server.close()
+        idle = min(self.limits.tcp_idle_seconds, DRAIN_IDLE_SECONDS)
+        self.limits = self.limits.model_copy(update={"tcp_idle_seconds": idle})
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._sweep()
+        if self._idle:
+            self._emptied.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    await self._emptied.wait()
+        await self.stop()
 
     def __len__(self) -> int:
         """How many connections there are."""

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import dns.query
 import pytest
 
 from tests.geo import mmdb
-from tests.server.serving import PATIENCE_SECONDS, Client, Process, query, serving, texts, write_zone
+from tests.server.serving import PATIENCE_SECONDS, Client, Load, Process, query, serving, texts, write_zone
 
 END_SECONDS = 1.0  # SIGTERM to exit, as promised
 SAVED_SECONDS = 2.0  # a saved zone file to its first answer, as promised
@@ -219,54 +218,6 @@ def test_a_broken_zone_at_the_start(folder: Path):
 
 
 # Reload
-
-
-class Load:
-    """A client that never stops asking, by UDP and by TCP, and looks at every answer."""
-
-    def __init__(self, port: int) -> None:
-        self.asked = 0
-        self.lost = 0
-        self.torn: list[list[str]] = []
-        self.versions: set[str] = set()
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._over_udp, args=(port,)),
-            threading.Thread(target=self._over_tcp, args=(port,)),
-        ]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _over_udp(self, port: int) -> None:
-        client = Client(port)
-        client.socket.settimeout(5)
-        while not self._stop.is_set():
-            try:
-                self._look(texts(client.ask(query("version.example.com"))))
-            except TimeoutError:
-                self.lost += 1
-
-    def _over_tcp(self, port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port), 5) as sock:
-            while not self._stop.is_set():
-                dns.query.send_tcp(sock, dns.message.make_query("version.example.com", "TXT"))
-                message, _ = dns.query.receive_tcp(sock)
-                self._look(texts(message.to_wire()))
-
-    def _look(self, said: list[str]) -> None:
-        self.asked += 1
-        numbers = {text[2:] for text in said}
-        self.versions |= numbers
-        if [text[:1] for text in said] != ["a", "b"] or len(numbers) != 1:
-            self.torn.append(said)
 
 
 def test_versions_flip_under_load(folder: Path):
