@@ -385,7 +385,7 @@ class Started:
         ("echo 'oh no' >&2; exit 3", "the prober ended: oh no"),
         ("exit 3", "the prober ended: exit code 3"),
         ("kill -SEGV $$", "the prober ended: it was ended by SIGSEGV"),
-        ("echo this is no message at all; exec sleep 60", "the prober said what is no message (a message of "),
+        ("echo this is no message at all; exec sleep 60", "the prober said what is no message ("),
         ("exec sleep 60", "the prober said nothing for 0.1 s"),
     ],
 )
