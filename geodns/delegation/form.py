@@ -62,7 +62,7 @@ class Host:
 class Form:
     """What the parent should say of a zone: its nameservers, their glue, its DS records.
 
-    `keeper` is who changes the parent's side, as in "at the registrar". `serial` is None where the file does
+    `parent_file` is the parent's zone file where that is ours, else "". `serial` is None where the file does
     not say it, since it is then the time of the file's last change, on whichever machine that was.
     """
 
@@ -76,7 +76,16 @@ class Form:
     soa_mark: Mark
     serial: int | None
     ds: tuple[str, ...]  # presentation format
-    keeper: str
+    parent_file: str = ""
+
+    @property
+    def keeper(self) -> str:
+        """Where the parent's side is changed."""
+        if self.parent_file:
+            return f"in {self.parent_file}, the parent zone"
+        if any(self.apex.is_under(block) for block in REVERSE):
+            return "at whoever gave you the addresses"
+        return "at the registrar"
 
     def host(self, name: Name) -> Host | None:
         return next((host for host in self.hosts if host.name == name), None)
@@ -107,17 +116,14 @@ def fill(checked: CheckedZone, zone_of: ZoneOf, parent: Name | None = None) -> t
         soa_mark=soa.mark,
         serial=None if zone.serial == UNWRITTEN else zone.serial,
         ds=tuple(_ds(zone)),
-        keeper=_keeper(zone.apex, zone_of(parent), parent),
+        parent_file=_file_of(parent, zone_of),
     )
     return form, list(_advice(form, ns))
 
 
-def _keeper(apex: Name, ours: Zone | None, parent: Name) -> str:
-    if ours is not None and ours.apex == parent:
-        return f"in {ours.file}, the parent zone"
-    if any(apex.is_under(block) for block in REVERSE):
-        return "at whoever gave you the addresses"
-    return "at the registrar"
+def _file_of(apex: Name, zone_of: ZoneOf) -> str:
+    zone = zone_of(apex)
+    return zone.file if zone is not None and zone.apex == apex else ""
 
 
 class _Finder:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from geodns.delegation.form import Form
-from geodns.delegation.reply import UNASKED, Reply
+from geodns.delegation.reply import UNASKED, Outcome, Reply
 from geodns.delegation.walk import Found, Referral, Walked
 from geodns.name import Name
 from geodns.zone.rdata import SOA
@@ -109,6 +109,15 @@ class Observed:
     def effective(self) -> frozenset[Name]:
         """The nameservers that resolvers use: the parent's, or ours as long as it has none."""
         return self.delegated or self.wanted
+
+    def was_asked(self, server: Seen) -> bool:
+        """False where the fault is here: no route, or nobody of its family answers, the parent included."""
+        if server.soa.outcome is Outcome.NO_ROUTE:
+            return False
+        heard = [other.family for other in self.servers if other.is_alive]
+        heard += [referral.server.family for referral in self.walked.referrals]
+        silent = [other.family for other in self.walked.silent]
+        return server.family in heard or server.family not in silent
 
     def good(self) -> Iterator[Seen]:
         """The servers that have the zone."""

@@ -25,7 +25,7 @@ def steps(form: Form) -> list[str]:
     """What to do, in order. The host objects come first: a domain cannot name one that does not exist."""
     told = ["Start both servers, and ask each from outside: dig @ADDRESS " + f"{form.apex} SOA +norecurse"]
     required = [host for host in form.hosts if host.glue is Glue.REQUIRED]
-    if form.keeper.startswith("in "):
+    if form.parent_file:
         told.append(f"Write the lines of --format zone {form.keeper}")
     else:
         if required:

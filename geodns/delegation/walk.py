@@ -26,6 +26,11 @@ class Server:
     name: Name
     address: str
 
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.address else 4
+
     def __str__(self) -> str:
         return f"{self.name} ({self.address})"
 
@@ -46,7 +51,8 @@ class Walked:
     """The way to a zone's parent. `failure` says where it ended before, "" if it did not."""
 
     path: tuple[Name, ...]  # the zones, from the root to the parent
-    referrals: tuple[Referral, ...] = ()  # of the parent's servers, without those that did not answer
+    referrals: tuple[Referral, ...] = ()  # of the parent's servers that answered
+    silent: tuple[Server, ...] = ()  # those that did not
     ds: tuple[str, ...] = ()  # at the parent
     failure: str = ""
 
@@ -80,11 +86,12 @@ class Walker:
             return Walked((ROOT,), failure=str(lost))
         servers = self._zones[path[-1]]
         replies = self.asker.ask_all([(Question(apex, NS), server.address) for server in servers])
-        asked = zip(servers, replies, strict=True)
+        asked = list(zip(servers, replies, strict=True))
         referrals = tuple(_referral(apex, server, reply) for server, reply in asked if reply.is_answered)
         if not referrals:
             return Walked(path, failure=_all_failed(path[-1], servers, replies))
-        return Walked(path, referrals, self._ds(apex, [referral.server for referral in referrals]))
+        silent = tuple(server for server, reply in asked if not reply.is_answered)
+        return Walked(path, referrals, silent, self._ds(apex, [referral.server for referral in referrals]))
 
     def addresses(self, name: Name, detours: int = DETOURS_MAX) -> Found:
         """Walk to `name` and ask for its addresses."""
@@ -121,8 +128,6 @@ class Walker:
             if names:
                 self._zones[at] = self._servers(at, names, reply, detours) or self._lost(at, path[-1], reply)
                 path.append(at)
-            elif reply.rcode == "NXDOMAIN":
-                break  # RFC 8020: there is nothing below a name that does not exist
         return tuple(path)
 
     def _servers(self, zone: Name, names: Iterable[Name], reply: Reply, detours: int) -> tuple[Server, ...]:

@@ -13,7 +13,7 @@ import shutil
 import socketserver
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +36,7 @@ START_SECONDS = 30
 ANSWER_SECONDS = 10
 ASK_SECONDS = 2.5  # as a stub resolver: Unbound drops clients that have waited 1.9 s, and they ask again
 ASK_TRIES = 8
+THREADS = 8  # on one machine
 
 MACHINES = {
     "root": ("192.0.2.129", "2001:db8:100::1"),
@@ -232,10 +233,18 @@ class Lab:
 
     def inside(self, machine: str, work: Callable[..., T], *args: Any, **more: Any) -> T:
         """Run `work` in a thread that is on this machine."""
+        return self._on(machine).submit(work, *args, **more).result()
+
+    def each_inside(self, machine: str, work: Callable[[str], T], items: Iterable[str]) -> dict[str, T]:
+        """Run `work` for each item, all at once, in threads that are on this machine."""
+        waiting = {item: self._on(machine).submit(work, item) for item in items}
+        return {item: one.result() for item, one in waiting.items()}
+
+    def _on(self, machine: str) -> ThreadPoolExecutor:
         if machine not in self._threads:
             path = f"/run/netns/{self.namespace(machine)}"
-            self._threads[machine] = ThreadPoolExecutor(1, initializer=_enter, initargs=(path,))
-        return self._threads[machine].submit(work, *args, **more).result()
+            self._threads[machine] = ThreadPoolExecutor(THREADS, initializer=_enter, initargs=(path,))
+        return self._threads[machine]
 
     @property
     def has_named(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from geodns.delegation.checks import CHECKS, Finding, Level, run
 from geodns.delegation.observed import Observed, Resolved, Seen
 from geodns.delegation.reply import ODD_OPTION, UNASKED, Outcome, Record, Reply
-from geodns.delegation.walk import Found, Walked
+from geodns.delegation.walk import Found, Server, Walked
 from geodns.name import Name
 from geodns.zone.rdata import NS
 from tests.conftest import ROOT
@@ -280,7 +280,7 @@ def test_a_finding_has_the_place_in_the_file(check: str, place: str, what: str) 
 def test_the_parent_may_be_ours() -> None:
     """Then the change is in the parent's zone file, and not at a registrar."""
     seen = look(world(com=COM_HEAD))
-    seen = replace(seen, form=replace(seen.form, keeper="in zones/com.yaml, the parent zone"))
+    seen = replace(seen, form=replace(seen.form, parent_file="zones/com.yaml"))
     assert "in zones/com.yaml, the parent zone" == only(seen).change.where
 
 
@@ -295,6 +295,19 @@ def test_serials_of_files_without_one() -> None:
 def test_what_was_not_asked_is_not_told_of() -> None:
     """A machine without IPv6 does not blame the servers."""
     assert ["family-unasked"] == found(no_route_to_v6())
+
+
+def test_a_machine_without_an_answer_over_ipv6() -> None:
+    """A route that leads nowhere: when the parent's servers are silent as well, it is not ours."""
+    seen = good()
+    servers = tuple(
+        replace(server, soa=SILENT, tcp=SILENT, plain=SILENT) if server.family == 6 else server
+        for server in seen.servers
+    )
+    alone = replace(seen, servers=servers)
+    assert ["server-silent"] * 2 == found(alone)
+    silent = (Server(Name.parse("a.com-servers."), "2001:db8:400::1"),)
+    assert ["family-unasked"] == found(replace(alone, walked=replace(seen.walked, silent=silent)))
 
 
 def test_a_dead_server_is_told_of_once() -> None:

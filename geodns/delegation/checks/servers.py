@@ -19,7 +19,7 @@ NAME_OCTETS_MAX = 255  # RFC 1035 section 3.1: a referral may be for so long a n
 
 def _asked(seen: Observed) -> Iterator[Seen]:
     """The servers that could be asked from here."""
-    return (server for server in seen.servers if server.soa.outcome is not Outcome.NO_ROUTE)
+    return (server for server in seen.servers if seen.was_asked(server))
 
 
 def server_silent(seen: Observed) -> Iterator[Said]:

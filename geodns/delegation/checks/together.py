@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from geodns.delegation.checks.finding import Change, Said, at_server, listed
 from geodns.delegation.observed import Observed, Seen
-from geodns.delegation.reply import Outcome
 from geodns.geo.address import BadAddress, parse
 from geodns.name import Name
 from geodns.zone.rdata import SOA
@@ -105,10 +104,11 @@ def family_missing(seen: Observed) -> Iterator[Said]:
 
 
 def family_unasked(seen: Observed) -> Iterator[Said]:
-    unasked = [server for server in seen.servers if server.soa.outcome is Outcome.NO_ROUTE]
+    unasked = [server for server in seen.servers if not seen.was_asked(server)]
     if unasked:
-        what = f"this machine has no route to {listed(unasked)}: not asked"
-        yield Said(what, Change("at this machine", "run it where there is one"))
+        families = listed(sorted({_FAMILIES[server.family] for server in unasked}))
+        what = f"this machine has no {families}, so that nothing is known of {listed(unasked)}"
+        yield Said(what, Change("at this machine", f"run it where there is {families}"))
 
 
 def _by_family(seen: Observed) -> dict[int, dict[Name, list[str]]]:
