@@ -27,6 +27,7 @@ _COMMANDS = {
     "export": ("geodns.cli.convert:export", "Turn a zone into an RFC 1035 zone file."),
     "geo": ("geodns.cli.geo:geo", "Ask the geo databases."),
     "schema": ("geodns.cli.schema:schema", "Print the JSON Schema of a zone file, for editors."),
+    "ping": ("geodns.cli.ping:ping", "Ask the running server whether it answers, over UDP and TCP."),
     "version": ("geodns.cli.version:version", "Print the version."),
 }
 """Name -> where the command is, and what it does: so that listing them imports none."""
