@@ -182,7 +182,7 @@ async def test_a_table_and_its_standings_come_together(kept: Kept):
                     wrong.append(len(pools))
 
     def load() -> None:
-        for turn in range(200):
+        for turn in range(100):
             new = kinds[turn % 2]
             assert kept.keeper.prepare({KEY: new})
             kept.keeper.publish({KEY: new}, table=new)
