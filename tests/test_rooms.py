@@ -15,7 +15,10 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
     "geo": ({"problems"}, "it knows addresses and places, and no DNS"),
     "table": ({"name", "zone", "geo"}, "it is made of checked zones and has no sockets, files or clocks"),
     "engine": ({"name", "table", "geo"}, "it is pure: packet to packet, without YAML, databases or sockets"),
-    "explain": ({"name", "zone", "geo", "table", "engine", "health"}, "it asks those who decide, and decides nothing"),
+    "explain": (
+        {"name", "zone", "geo", "table", "engine", "health"},
+        "it asks those who decide, and decides nothing",
+    ),
     "config": ({"name", "problems", "zone", "geo", "engine"}, "it has settings and starts nothing"),
     "health": ({"name", "problems", "config", "table"}, "it says which values are up, and answers nothing"),
     "delegation": (

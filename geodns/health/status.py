@@ -169,7 +169,9 @@ def of_steer(sources: Sources, key: str) -> tuple[tuple[ValueRow | None, ...], .
             tuple(
                 None
                 if seat.value is None and seat.fixed is None
-                else _value((member.text, member.is_up, seat.value, lines.get((pool_at, at))), seat, pool, here)
+                else _value(
+                    (member.text, member.is_up, seat.value, lines.get((pool_at, at))), seat, pool, here
+                )
                 for at, (member, seat) in enumerate(zip(pool.members, group.seats, strict=True))
             )
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from geodns.config import Config, Tokens, cookie_secrets, tokens
+from geodns.config import Config, Tokens, cookie_secrets, server_id, tokens
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.problems import Problem
 from geodns.server import activation, takeover
@@ -103,8 +103,7 @@ class _Run:
         self._reread_config = reread
         self._notifier = Notifier()
         self._served = Served(Snapshot(link([])), say)
-        server_id = settings.identity.server_id.decode()
-        self._keeper = Keeper(config, shown, server_id, self._served, say, self._changed)
+        self._keeper = Keeper(config, shown, server_id(config), self._served, say, self._changed)
         self._library = Library(config, settings, self._served, self._keeper)
         self._control = _control_app(self._keeper, shown.own, say) if control else None
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
@@ -256,7 +255,7 @@ class _Run:
             what = "a changed listen, control.listen or engine takes a restart"
             self._say(f"{what}; the rest of the config was taken up")
         self._library.configure(config, settings)
-        self._keeper.configure(config, shown, settings.identity.server_id.decode())
+        self._keeper.configure(config, shown, server_id(config))
         if self._control is not None:
             self._control.token = shown.own
         self._tcp.limits = config.limits
@@ -281,7 +280,7 @@ def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Pro
     shown, more = tokens(config)
     hostname = socket.gethostname() if config.server.hostname is None else config.server.hostname
     identity = Identity(
-        server_id=(hostname if config.server.id is None else config.server.id).encode(),
+        server_id=server_id(config).encode(),
         hostname=hostname.encode(),
         version=(VERSION_TOLD if config.server.version is None else config.server.version).encode(),
     )
