@@ -30,8 +30,7 @@ SWEEPS_PER_IDLE_TIME = (
     4  # an idle connection lives a quarter longer than it may; each sweep looks at the expired only
 )
 SWEEP_SECONDS_MAX = 1.0  # so that a limit lowered by a reload holds soon
-DRAIN_IDLE_SECONDS = 0.5  # without a query, after which a connection of a drained server is closed
-DRAIN_SECONDS = 10.0  # for clients that never fall idle
+DRAIN_SECONDS = 10.0  # for clients that never fall idle: as long as others may be idle by default
 STOP_SECONDS = 0.5  # to let clients read what was answered, when the server ends
 PREFIX6_BITS = 64  # of an IPv6 client: one host commands a whole /64
 
@@ -77,17 +76,12 @@ class TcpServer:
             self._sweeper.cancel()
 
     async def drain(self) -> None:
-        """Accept no more, but go on answering until the connections there are fall idle; then close them.
+        """Accept no more, but answer until the clients have gone, or were idle for as long as they may be.
 
         Another process accepts from the same queue meanwhile.
         """
         for server in self._servers:
             server.close()
-        idle = min(self.limits.tcp_idle_seconds, DRAIN_IDLE_SECONDS)
-        self.limits = self.limits.model_copy(update={"tcp_idle_seconds": idle})
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        self._sweep()
         if self._idle:
             self._emptied.clear()
             with contextlib.suppress(TimeoutError):

@@ -157,13 +157,16 @@ class Load:
 
     def _over_tcp(self, port: int) -> None:
         while not self._stop.is_set():
-            with socket.create_connection(("127.0.0.1", port), 5) as sock:
-                for _ in range(self.per_connection):
-                    dns.query.send_tcp(sock, dns.message.make_query("version.example.com", "TXT"))
-                    message, _ = dns.query.receive_tcp(sock)
-                    self._look(texts(message.to_wire()))
-                    if self._stop.is_set():
-                        return
+            try:
+                with socket.create_connection(("127.0.0.1", port), 5) as sock:
+                    for _ in range(self.per_connection):
+                        dns.query.send_tcp(sock, dns.message.make_query("version.example.com", "TXT"))
+                        message, _ = dns.query.receive_tcp(sock)
+                        self._look(texts(message.to_wire()))
+                        if self._stop.is_set():
+                            return
+            except (OSError, EOFError):
+                self.lost += 1
 
     def _look(self, said: list[str]) -> None:
         self.asked += 1
