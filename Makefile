@@ -1,5 +1,6 @@
 # make serve    two servers, ns1 and ns2, from zones/ and geo-db/
-# make test     all tests
+# make test     all tests but those of make test-containers
+# make test-containers  deploy/ run for real: takes a Docker engine, debootstrap, and some minutes
 # make lint     ruff and mypy
 # make bench    beside the nameservers that are installed; writes benchmarks/RESULTS.md
 # make fuzz     longer, with atheris, guided by coverage (FUZZ_SECONDS, 300 for each target)
@@ -13,13 +14,16 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 FUZZ_SECONDS ?= 300
 
-.PHONY: serve test lint bench fuzz clean
+.PHONY: serve test test-containers lint bench fuzz clean
 
 serve: $(VENV)/installed
 	@$(RUN) scripts/serve_two.py
 
 test: $(VENV)/installed-dev
-	$(RUN) -m pytest $(PYTEST)
+	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST)
+
+test-containers: $(VENV)/installed-containers
+	$(RUN) -m pytest tests/deploy/containers $(PYTEST)
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .
@@ -50,6 +54,10 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing what the tests need"
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/installed-containers: $(VENV)/installed-dev
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,containers]'
 	@touch $@
 
 $(VENV)/installed-fuzz: $(VENV)/installed-dev

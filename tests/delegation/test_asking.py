@@ -16,7 +16,7 @@ from geodns.delegation.network import QUESTIONS_MAX, Network, TooManyQuestions
 from geodns.delegation.reply import Outcome, Question, Reply
 from geodns.name import Name
 from geodns.zone.rdata import NS, A
-from tests.compare.peers import free_port
+from tests.ports import free_port
 
 SECONDS = 0.2
 NAME = Name.parse("example.com.")

@@ -86,19 +86,6 @@ def hanging(*hosts: str, port: int) -> Iterator[None]:
         one.close()
 
 
-def free_port(*hosts: str) -> int:
-    """A TCP port that is free at all of these addresses."""
-    while True:
-        with socket.create_server((hosts[0], 0)) as first:
-            port = first.getsockname()[1]
-            try:
-                for host in hosts[1:]:
-                    socket.create_server((host, port)).close()
-            except OSError:
-                continue
-            return port
-
-
 def addresses(wire: bytes) -> tuple[str, ...]:
     """The addresses of an answer, in order; fails on one that is no good answer."""
     message = dns.message.from_wire(wire)

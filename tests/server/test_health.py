@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from geodns.cli import main
-from tests.server.backends import Load, addresses, backend, free_port, hanging
+from tests.ports import free_port
+from tests.server.backends import Load, addresses, backend, hanging
 from tests.server.namespaces import Network, is_permitted
 from tests.server.serving import PATIENCE_SECONDS, Client, Process, query, serving
 
