@@ -4,9 +4,8 @@ import random
 import socket
 from contextlib import ExitStack
 
-# Below the range from which Linux takes the ports of outgoing connections (net.ipv4.ip_local_port_range
-# begins
-# at 32768): nobody takes one between our look and the server's start.
+# Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range begins at 32768):
+# nobody takes one between our look and the server's start.
 _FIRST, _LAST = 10_000, 32_767
 _RANDOM = random.Random()  # its own: a test that seeds the common one would get the same ports as another
 
