@@ -226,12 +226,17 @@ def _value(key: _ValueKey, seat: Seat, pool: Pool, records: _Records) -> ValueRo
         value.is_up if value is not None and is_known else None,
         status,
         None if line is None else ForcedRow(line.place, line.target, line.is_up, line.until, line.reason),
-        value.since if value is not None and is_known else None,
+        _since(value) if value is not None and is_known else None,
         _bounded(seat.ttl(pool)),
         [] if value is None else [watch.key for watch in value.watches],
         records.shown,
         records.count,
     )
+
+
+def _since(value: Value) -> float:
+    """When it took its state; not before the first look at what holds it."""
+    return max(value.since, min(watch.since for watch in value.watches if watch.is_up is not None))
 
 
 def _check(watch: Watch, peers: Peers) -> CheckRow:
