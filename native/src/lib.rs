@@ -10,25 +10,34 @@
 #![warn(missing_docs)]
 
 pub mod answer;
-// pub mod assemble;
-// pub mod chaos;
-// pub mod choose;
-// pub mod cookie;
-// pub mod decide;
+pub mod assemble;
+pub mod batch;
+pub mod chaos;
+pub mod choose;
+pub mod cookie;
+pub mod counters;
+pub mod decide;
 pub mod hashing;
-// pub mod lookup;
+pub mod lookup;
 pub mod partition;
+pub mod service;
 pub mod shape;
 pub mod snapshot;
 pub mod steer;
+pub mod tcp;
+pub mod udp;
 pub mod wire;
 
 #[cfg(feature = "python")]
 pub mod engine;
+#[cfg(feature = "python")]
+pub mod server;
 
 #[cfg(feature = "python")]
 #[pyo3::pymodule]
 mod _native {
     #[pymodule_export]
     use crate::engine::Engine;
+    #[pymodule_export]
+    use crate::server::Server;
 }
