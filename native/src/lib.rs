@@ -29,6 +29,8 @@ pub mod udp;
 pub mod wire;
 
 #[cfg(feature = "python")]
+mod copy;
+#[cfg(feature = "python")]
 pub mod engine;
 #[cfg(feature = "python")]
 pub mod server;

@@ -241,22 +241,13 @@ impl Partition {
         step.order.of(&self.orders)
     }
 
-    /// The largest index of a rule, and of a position in one's pools, that a step has.
-    pub fn steps(&self) -> impl Iterator<Item = (u32, &[u32])> {
-        self.steps.iter().map(|step| (step.rule, self.order(step)))
-    }
-
     /// The outcome for an address that asked; never OUTCOME_NOT_PUBLIC.
     pub fn outcome_of(&self, asker: IpAddr) -> i32 {
         let outcome = match asker {
             IpAddr::V4(address) => self.v4.outcome(address.to_bits()),
             IpAddr::V6(address) => self.locate6(address.to_bits()).0,
         };
-        if outcome == OUTCOME_NOT_PUBLIC {
-            self.elsewhere
-        } else {
-            outcome
-        }
+        if outcome == OUTCOME_NOT_PUBLIC { self.elsewhere } else { outcome }
     }
 
     /// Outcome and scope (bits) for a client subnet (RFC 7871) with SOURCE > 0. One that is not public gets the outcome
@@ -266,11 +257,7 @@ impl Partition {
             Family::V4 => self.v4.locate(value as u32),
             Family::V6 => self.locate6(value),
         };
-        if outcome == OUTCOME_NOT_PUBLIC {
-            (self.outcome_of(asker), scope)
-        } else {
-            (outcome, scope)
-        }
+        if outcome == OUTCOME_NOT_PUBLIC { (self.outcome_of(asker), scope) } else { (outcome, scope) }
     }
 
     fn locate6(&self, value: u128) -> (i32, u32) {
