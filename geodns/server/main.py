@@ -7,26 +7,25 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
+from typing import Any
 
 from geodns.config import Config, Tokens, cookie_secrets, tokens
 from geodns.control.app import CONNECTIONS_MAX, ControlApp
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.problems import Problem
+from geodns.server import native
 from geodns.server.keeper import Keeper
 from geodns.server.library import Library, Settings
+from geodns.server.listeners import Listeners, PythonListeners
 from geodns.server.notify import Notifier
 from geodns.server.reload import Reloader, status
 from geodns.server.say import Sayer
 from geodns.server.served import Served
 from geodns.server.sockets import BindError, Bound, bind_all, bind_tcp
-from geodns.server.tcp import TcpServer
-from geodns.server.udp import UdpServer
 from geodns.table.compile import link
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
 SPARE_DESCRIPTORS = 128 + CONNECTIONS_MAX  # beside those of DNS: listeners, files, pipes, HTTP
-NATIVE_MODULE = "geodns._native"
 VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
 
 Reread = Callable[[], tuple[Config | None, list[Problem]]]
@@ -38,19 +37,23 @@ def run(config: Config, reread: Reread | None = None) -> int:
     `reread` gives the config anew for SIGHUP; without it SIGHUP reads only zones and databases again.
     """
     say = Sayer()
-    if config.engine == "native" and find_spec(NATIVE_MODULE) is None:
-        say("the native engine is not built in this installation (--engine python, or auto)")
+    module, why = (None, "") if config.engine == "python" else native.load()
+    if module is None and config.engine == "native":
+        say(f"the native engine {why} (--engine python, or auto)")
         return 1
+    engine = None if module is None else module.Engine()
+    which = "native" if engine is not None else f"python: the native one {why}" if why else "python"
     secret = os.urandom(16)  # for this run, when none is configured
     settings, shown, problems = _settings(config, secret)
     for problem in problems:
         say.line(str(problem))
     if any(problem.is_error for problem in problems):
         return 1
-    _allow_descriptors(config, say)
+    udp_sockets = native.cores() if engine is not None else 1
+    _allow_descriptors(config, udp_sockets * len(config.addresses), say)
     bounds: list[Bound] = []
     try:
-        bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets)
+        bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, udp_sockets)
         control = bind_tcp(config.control.addresses)
     except BindError as error:
         say(str(error))
@@ -59,7 +62,8 @@ def run(config: Config, reread: Reread | None = None) -> int:
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        return asyncio.run(_Run(config, settings, shown, secret, bounds, control, say, reread).run())
+        served = _Run(config, settings, shown, secret, bounds, control, say, reread, engine, which)
+        return asyncio.run(served.run())
     finally:
         for bound in bounds:
             bound.close()
@@ -80,21 +84,31 @@ class _Run:
         control: list[socket.socket],
         say: Sayer,
         reread: Reread | None,
+        engine: Any,
+        which: str,
     ) -> None:
         self._secret = secret
+        self._which = which
         self._bounds = bounds
         self._control_sockets = control
         self._say = say
         self._reread_config = reread
         self._notifier = Notifier()
-        self._served = Served(Snapshot(link([])), say)
+        self._served = (
+            Served(Snapshot(link([])), say)
+            if engine is None
+            else Served(Snapshot(link([])), say, publish=engine.publish)
+        )
         server_id = settings.identity.server_id.decode()
         self._keeper = Keeper(config, shown, server_id, self._served, say, self._changed)
         self._library = Library(config, settings, self._served, self._keeper)
         self._control = ControlApp(self._keeper, shown.own, say.rarely)
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
-        self._tcp = TcpServer(self._served, config.limits)
-        self._udp = [UdpServer(bound, self._served, self._lost) for bound in bounds]
+        self._listeners: Listeners = (
+            PythonListeners(bounds, config.limits, self._served, self._lost)
+            if engine is None
+            else native.NativeListeners(bounds, config.limits, engine, say, self._lost)
+        )
         self._stopping = asyncio.Event()
         self._told = ""  # to the service manager; nothing before it is ready
         self._code = 0
@@ -125,24 +139,20 @@ class _Run:
         return self._code
 
     async def _start(self) -> None:
-        for udp in self._udp:
-            udp.start()
-        await self._tcp.start(self._bounds)
+        await self._listeners.start()
         await self._control.start(self._control_sockets)
         zones = len(self._library.zones)
         if not zones:
             self._say(f"no zone is served: there is no good zone file in {self._library.config.zones}")
         where = ", ".join(str(bound.listen) for bound in self._bounds)
-        self._say(f"ready: {zones} zones on {where} (engine python)")
+        self._say(f"ready: {zones} zones on {where} (engine {self._which})")
         self._told = self._status()
         self._notifier.ready(self._told)
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         self._notifier.stopping()
         self._library.stop()
-        for udp in self._udp:
-            udp.stop()
-        await self._tcp.stop()
+        await self._listeners.stop()
         await self._control.stop()
         await self._keeper.stop()
         for task in tasks:
@@ -155,7 +165,7 @@ class _Run:
     async def _watchdog(self) -> None:
         """Signs of life, as long as the threads that answer live and this loop turns."""
         seconds = self._notifier.watchdog_seconds
-        while seconds and all(udp.is_alive for udp in self._udp):
+        while seconds and self._listeners.is_alive:
             self._notifier.alive()
             await asyncio.sleep(seconds)
         await self._stopping.wait()
@@ -175,7 +185,7 @@ class _Run:
         self._loop.call_soon_threadsafe(tell)
 
     def _lost(self) -> None:
-        """A UDP thread ended by itself: to start anew is better than to answer on some addresses only."""
+        """A thread ended by itself: to start anew is better than to answer on some addresses only."""
 
         def end() -> None:
             self._code = 1
@@ -204,7 +214,7 @@ class _Run:
         self._library.configure(config, settings)
         self._keeper.configure(config, shown, settings.identity.server_id.decode())
         self._control.token = shown.own
-        self._tcp.limits = config.limits
+        self._listeners.limit(config.limits)
         return config
 
 
@@ -220,9 +230,10 @@ def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Pro
     return Settings(identity, secrets or (secret,)), shown, problems + more
 
 
-def _allow_descriptors(config: Config, say: Sayer) -> None:
+def _allow_descriptors(config: Config, udp_sockets: int, say: Sayer) -> None:
     """Raise the limit on open files as far as the connections may need it."""
-    wanted = config.limits.tcp_connections + SPARE_DESCRIPTORS
+    # twice: ours and the duplicates that the native threads have
+    wanted = config.limits.tcp_connections + 2 * udp_sockets + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

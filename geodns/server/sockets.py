@@ -35,23 +35,30 @@ class BindError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The sockets of one listen address; `listen` has the real port."""
+    """The sockets of one listen address; `listen` has the real port.
+
+    With `more_udp` the kernel spreads the clients over all the UDP sockets, by their addresses and ports.
+    """
 
     listen: Listen
     udp: socket.socket
     tcp: socket.socket
+    more_udp: tuple[socket.socket, ...] = ()
 
     def close(self) -> None:
-        self.udp.close()
-        self.tcp.close()
+        for sock in (self.udp, self.tcp, *self.more_udp):
+            sock.close()
 
 
-def bind_all(listens: Iterable[Listen], receive_buffer_octets: int) -> list[Bound]:
-    """Bind every address, or none. Raises BindError for the first that can not be had."""
+def bind_all(listens: Iterable[Listen], receive_buffer_octets: int, udp_sockets: int = 1) -> list[Bound]:
+    """Bind every address, or none. Raises BindError for the first that can not be had.
+
+    Each address gets `udp_sockets` for UDP, so that as many threads can serve it without waiting for another.
+    """
     bound: list[Bound] = []
     try:
         for listen in listens:
-            bound.append(_bind(listen, receive_buffer_octets))  # noqa: PERF401  those before must be closed
+            bound.append(_bind(listen, receive_buffer_octets, udp_sockets))  # noqa: PERF401  those before must be closed
     except BindError:
         for one in bound:
             one.close()
@@ -74,7 +81,7 @@ def bind_tcp(listens: Iterable[Listen]) -> list[socket.socket]:
     return bound
 
 
-def _bind(listen: Listen, receive_buffer_octets: int) -> Bound:
+def _bind(listen: Listen, receive_buffer_octets: int, udp_sockets: int) -> Bound:
     for tries_left in reversed(range(PORT_TRIES if listen.port == 0 else 1)):
         udp = _socket(listen, socket.SOCK_DGRAM)
         try:
@@ -91,13 +98,36 @@ def _bind(listen: Listen, receive_buffer_octets: int) -> Bound:
             # silence.
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             _bind_to(tcp, real)
-            return Bound(real, udp, tcp)
+            if udp_sockets == 1:
+                return Bound(real, udp, tcp)
+            udp.close()
+            first, *more = _udp_group(real, receive_buffer_octets, udp_sockets)
+            return Bound(real, first, tcp, tuple(more))
         except BaseException as error:
             udp.close()
             tcp.close()
             if not (tries_left and isinstance(error, BindError) and _is_in_use(error)):
                 raise
     raise AssertionError("the last try returns or raises")
+
+
+def _udp_group(listen: Listen, receive_buffer_octets: int, count: int) -> list[socket.socket]:
+    """Sockets of one address, which nobody else had a moment ago: one without SO_REUSEPORT was bound there.
+
+    Nor can another server come in beside them later, if it asks in the same way.
+    """
+    group: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            group.append(_socket(listen, socket.SOCK_DGRAM))
+            group[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _prepare_udp(group[-1], listen, receive_buffer_octets)
+            _bind_to(group[-1], listen)
+    except BaseException:
+        for sock in group:
+            sock.close()
+        raise
+    return group
 
 
 def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
