@@ -2,7 +2,7 @@
 //!
 //!     Engine (a snapshot, replaced at any time) + descriptors --start--> threads --stop--> everything answered
 
-use crate::answer::{answer, servfail, Outcome};
+use crate::answer::{Outcome, answer, servfail};
 use crate::batch::adopt;
 use crate::counters::{Counters, sums};
 use crate::engine::Engine;
@@ -77,7 +77,8 @@ impl Server {
         limits: LimitsOfPython,
     ) -> PyResult<Server> {
         let limits = limits_of(limits)?;
-        let tcp = tcp.into_iter().map(|descriptor| Ok(TcpListener::from(adopt(descriptor)?))).collect::<PyResult<_>>()?;
+        let tcp =
+            tcp.into_iter().map(|descriptor| Ok(TcpListener::from(adopt(descriptor)?))).collect::<PyResult<_>>()?;
         let udp: Vec<(String, UdpSocket, bool)> = udp
             .into_iter()
             .map(|(name, descriptor, is_wildcard)| Ok((name, UdpSocket::from(adopt(descriptor)?), is_wildcard)))

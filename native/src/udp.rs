@@ -5,15 +5,15 @@
 //! It blocks while nothing comes, and takes at once whatever came meanwhile: a busy server has large batches and few
 //! system calls, an idle one answers the single query at once.
 
-use crate::batch::{shut_down_reading, Batch, BATCH};
+use crate::batch::{BATCH, Batch, shut_down_reading};
 use crate::counters::Counters;
-use crate::service::{contain_panics, words, Asking, Failures, Service};
+use crate::service::{Asking, Failures, Service, contain_panics, words};
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
-use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
