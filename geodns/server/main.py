@@ -7,10 +7,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from geodns.config import Config, Tokens, cookie_secrets, tokens
 from geodns.control.app import CONNECTIONS_MAX, ControlApp
+from geodns.engine.native import why_not
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.problems import Problem
 from geodns.server import native
@@ -23,6 +24,9 @@ from geodns.server.say import Sayer
 from geodns.server.served import Served
 from geodns.server.sockets import BindError, Bound, bind_all, bind_tcp
 from geodns.table.compile import link
+
+if TYPE_CHECKING:
+    from geodns._native import Engine
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
 SPARE_DESCRIPTORS = 128 + CONNECTIONS_MAX  # beside those of DNS: listeners, files, pipes, HTTP
@@ -37,12 +41,10 @@ def run(config: Config, reread: Reread | None = None) -> int:
     `reread` gives the config anew for SIGHUP; without it SIGHUP reads only zones and databases again.
     """
     say = Sayer()
-    module, why = (None, "") if config.engine == "python" else native.load()
-    if module is None and config.engine == "native":
-        say(f"the native engine {why} (--engine python, or auto)")
+    engine, why = _engine(config)
+    if engine is None and config.engine == "native":
+        say(f"{why.replace('native one', 'native engine')} (--engine python, or auto)")
         return 1
-    engine = None if module is None else module.Engine()
-    which = "native" if engine is not None else f"python: the native one {why}" if why else "python"
     secret = os.urandom(16)  # for this run, when none is configured
     settings, shown, problems = _settings(config, secret)
     for problem in problems:
@@ -62,7 +64,7 @@ def run(config: Config, reread: Reread | None = None) -> int:
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        served = _Run(config, settings, shown, secret, bounds, control, say, reread, engine, which)
+        served = _Run(config, settings, shown, secret, bounds, control, say, reread, engine, why)
         return asyncio.run(served.run())
     finally:
         for bound in bounds:
@@ -84,11 +86,11 @@ class _Run:
         control: list[socket.socket],
         say: Sayer,
         reread: Reread | None,
-        engine: Any,
-        which: str,
+        engine: "Engine | None",
+        why: str,
     ) -> None:
         self._secret = secret
-        self._which = which
+        self._which = "native" if engine is not None else f"python: {why}" if why else "python"
         self._bounds = bounds
         self._control_sockets = control
         self._say = say
@@ -228,6 +230,16 @@ def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Pro
         version=(VERSION_TOLD if config.server.version is None else config.server.version).encode(),
     )
     return Settings(identity, secrets or (secret,)), shown, problems + more
+
+
+def _engine(config: Config) -> tuple["Engine | None", str]:
+    """The native engine, unless it is not wanted; or why it can not be had."""
+    why = "" if config.engine == "python" else why_not()
+    if config.engine == "python" or why:
+        return None, why
+    from geodns._native import Engine  # as why_not has found, it is there
+
+    return Engine(), ""
 
 
 def _allow_descriptors(config: Config, udp_sockets: int, say: Sayer) -> None:

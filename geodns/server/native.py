@@ -9,26 +9,16 @@ Everything else goes on in the event loop of the main process: loading, health, 
 import asyncio
 import os
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING
 
 from geodns.config import Limits
 from geodns.server.say import Sayer
 from geodns.server.sockets import Bound
 
-MODULE = "geodns._native"
+if TYPE_CHECKING:
+    from geodns._native import Engine
+
 WATCH_SECONDS = 1.0  # between looks at whether the threads live and what they could not do
-
-
-def load() -> tuple[Any, str]:
-    """The module, or None and why there is none."""
-    if find_spec(MODULE) is None:
-        return None, "is not built in this installation"
-    try:
-        return import_module(MODULE), ""
-    except ImportError as error:
-        return None, f"can not be loaded: {error}"
 
 
 def cores() -> int:
@@ -39,17 +29,19 @@ def cores() -> int:
 class NativeListeners:
     """A thread for each UDP socket, and as many as there are cores for TCP.
 
-    `engine` is a `geodns._native.Engine`; `lost` is called when a thread has ended by itself.
+    `lost` is called when a thread has ended by itself.
     """
 
     def __init__(
-        self, bounds: list[Bound], limits: Limits, engine: Any, say: Sayer, lost: Callable[[], None]
+        self, bounds: list[Bound], limits: Limits, engine: "Engine", say: Sayer, lost: Callable[[], None]
     ) -> None:
         self._bounds = bounds
         self._say = say
         self._lost = lost
         self._watch: asyncio.Task[None] | None = None
-        self.server: Any = import_module(MODULE).Server(
+        from geodns._native import Server  # not everywhere built: whoever has an engine has it
+
+        self.server = Server(
             engine,
             [
                 (f"{bound.listen}", sock.fileno(), bound.listen.is_wildcard)
@@ -63,7 +55,7 @@ class NativeListeners:
 
     @property
     def is_alive(self) -> bool:
-        return bool(self.server.is_alive)
+        return self.server.is_alive
 
     def limit(self, limits: Limits) -> None:
         self.server.set_limits(_in_order(limits))
