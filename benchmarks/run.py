@@ -71,14 +71,16 @@ class Measured:
 # Answers
 
 
-def ask(port: int, name: str, kind: str, subnet: str | None = None) -> dns.message.Message:
+def ask(
+    port: int, name: str, kind: str, subnet: str | None = None, is_tcp: bool = False
+) -> dns.message.Message:
     options = []
     if subnet is not None:
         network = ipaddress.ip_network(subnet)
         options = [dns.edns.ECSOption(str(network.network_address), network.prefixlen)]
     query = dns.message.make_query(name, kind, use_edns=0, options=options, payload=1232)
     query.flags &= ~dns.flags.RD
-    return dns.query.udp(query, "127.0.0.1", port=port, timeout=2)
+    return (dns.query.tcp if is_tcp else dns.query.udp)(query, "127.0.0.1", port=port, timeout=2)
 
 
 def answer_of(message: dns.message.Message) -> tuple[str, list[str]]:
@@ -95,10 +97,10 @@ def samples(expected: dict, workload: str) -> Iterator[tuple[str, str, str | Non
     """Questions (name, type, subnet) and the right answers, drawn from a fixed seed."""
     dice = random.Random(workload)
     for _ in range(CHECKED):
-        if workload == "static":
+        if workload in ("static", "tcp"):
             name, kind, value = dice.choice(expected["static"])
             yield name, kind, None, ("NOERROR", [f"{name}. {kind} {value}".lower()])
-        elif workload == "geo":
+        elif workload == "geo" or (workload == "mixed" and dice.random() < 0.5):
             index = dice.randrange(len(expected["geo"]))
             subnet, code = dice.choice(expected["networks"])
             name = f"g{index:03d}.{expected['apex']}"
@@ -112,12 +114,12 @@ def check(running: Running, workload: str) -> str:
     expected = running.job.expected
     for name, kind, subnet, right in samples(expected, workload):
         try:
-            message = ask(running.job.port, name, kind, subnet)
+            message = ask(running.job.port, name, kind, subnet, workload == "tcp")
         except (dns.exception.DNSException, OSError) as error:
             return f"{workload}: {name} {kind}: {error!r}"
         if (found := answer_of(message)) != right:
             return f"{workload}: {name} {kind} from {subnet}: {found} instead of {right}"
-        if workload == "nxdomain" and not any(
+        if right[0] == "NXDOMAIN" and not any(
             rrset.rdtype == dns.rdatatype.SOA for rrset in message.authority
         ):
             return f"{workload}: {name}: no SOA in the authority section"
@@ -148,20 +150,24 @@ def wait_ready(running: Running, seconds: float) -> float | None:
 # Load
 
 
-def load(running: Running, workload: str, seconds: float, core: int | None) -> dict:
+def load(running: Running, workload: str, seconds: float, core: int | None, *more: str) -> dict:
+    """What the generator says of a load; "tcp" is the static one over TCP."""
     job = running.job
     command = [
         str(GENERATOR),
         "--target",
         f"127.0.0.1:{job.port}",
         "--workload",
-        workload,
+        "static" if workload == "tcp" else workload,
         "--questions",
         str(job.data),
     ]
     command += ["--pid", str(running.process.pid), "--seconds", str(seconds), "--count", "20000000"]
+    if workload == "tcp":
+        command.append("--tcp")
     if core is not None:
         command += ["--core", str(core)]
+    command += more
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
     if done.returncode:
         raise RuntimeError(f"{running.server.name}, {workload}: {done.stderr.strip()}")
