@@ -28,7 +28,7 @@ from geodns.table.compile import compile_zone, link, table_rules, table_steers
 from geodns.table.shape import FLAG_AA, Alternative, Body, Choice, Node, Outcome, Plan, ZoneTable
 from geodns.table.steer import TTL_UNBOUND, Pool, Standing, Steer, stand
 from geodns.zone import load_text
-from tests.conftest import COOKIE_SECRET, IDENTITY, NOW, SERIAL, make_locator, snapshot_of_golden
+from tests.conftest import COOKIE_SECRET, IDENTITY, NOW, SERIAL, Answer, make_locator, snapshot_of_golden
 from tests.engine.test_decide import situations
 from tests.engine.test_properties import SNAPSHOTS, packets, snapshots
 from tests.goldens import ANSWERS, ask, read
@@ -585,6 +585,17 @@ def test_any_order_of_publishing(order: list[tuple[int, Snapshot]], data: st.Dat
     for at, changed in order:
         for snapshot in (SNAPSHOTS[at], changed, replace(changed, standings={})):
             agree(snapshot, asked(data.draw(seeds), sorted(snapshot.table.nodes)))
+
+
+def test_a_long_id_leaves_no_room(answer: Answer) -> None:
+    """Found here: a refusal whose NSID and name alone are more than the client takes has TC, and is no error."""
+    name = (b"\x3f" + b"n" * 63) * 3 + b"\x3d" + b"n" * 61 + b"\0"
+    opt = b"\0\0\x29\x02\0\0\0\0\0\0\x04\0\x03\0\0"
+    packet = b"\0\1\0\0\0\1\0\0\0\0\0\1" + name + b"\0\1\0\1" + opt
+    snapshot = Snapshot(link([]), identity=Identity(b"i" * 255))
+    wire = answer(packet, "192.0.2.53", snapshot, 0, NOW)
+    assert wire is not None
+    assert b"\x82\x05" == wire[2:4]  # QR and TC; REFUSED
 
 
 @example(b"\x12\x34\x01\0\0\1\0\0\0\0\0\0\0\0\xff\0\1")

@@ -1,18 +1,14 @@
 """The native engine, where it is built: `answer` as in `geodns.engine.answer`, octet for octet, in Rust.
 
-    Snapshot --publish (copies what is new)--> Engine --> the threads of geodns._native.Server, which need no Python
+    Snapshot --publish (copies what is new)--> Engine --> the threads of geodns._native.Server, without Python
                                                  +------> answer, for tests
 
 Its sources are in native/, with the same file names as here.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from geodns.engine.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from geodns._native import Engine
 
 MODULE = "geodns._native"
 
@@ -31,14 +27,14 @@ def why_not() -> str:
 class Native:
     """`answer` with the signature of the Python engine's, for whatever snapshot it is asked with.
 
-    It publishes every snapshot that differs from the one before, so it is for tests and measurements: a server
-    publishes once and answers in threads of its own.
+    It publishes every snapshot that is not the one before, so it is for tests and measurements: a server publishes
+    once, and answers in threads of its own.
     """
 
     def __init__(self) -> None:
         from geodns._native import Engine
 
-        self._engine: Engine = Engine()
+        self._engine = Engine()
         self._published: Snapshot | None = None
 
     def publish(self, snapshot: Snapshot) -> None:

@@ -63,10 +63,34 @@ pub struct Step {
     pub order: Span,
 }
 
+/// Outcomes as narrow as they fit: a large database has a million runs.
+#[derive(Debug)]
+enum Outcomes {
+    Octets(Vec<i8>),
+    Words(Vec<i32>),
+}
+
+impl Outcomes {
+    fn new(outcomes: Vec<i32>) -> Outcomes {
+        match outcomes.iter().map(|&outcome| i8::try_from(outcome)).collect() {
+            Ok(octets) => Outcomes::Octets(octets),
+            Err(_) => Outcomes::Words(outcomes),
+        }
+    }
+
+    fn at(&self, at: usize) -> i32 {
+        match self {
+            Outcomes::Octets(octets) => i32::from(octets[at]),
+            Outcomes::Words(words) => words[at],
+        }
+    }
+}
+
 /// Runs of addresses of one family with one outcome each, by their first address; neighbours differ.
 #[derive(Debug)]
 struct Runs<T> {
-    runs: Vec<(T, i32)>,
+    starts: Vec<T>,
+    outcomes: Outcomes,
     /// By the address's first bits: the last run that begins at or before the first address that has them.
     index: Vec<u32>,
     shift: u32,
@@ -119,25 +143,25 @@ impl Bits for u128 {
 
 impl<T: Bits> Runs<T> {
     /// None unless the first run begins at 0 and each of the others after the one before.
-    fn new(runs: Vec<(T, i32)>) -> Option<Runs<T>> {
-        let is_ordered = runs.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        if !is_ordered || runs.first()?.0.before().is_some() {
+    fn new(starts: Vec<T>, outcomes: Vec<i32>) -> Option<Runs<T>> {
+        let is_ordered = starts.windows(2).all(|pair| pair[0] < pair[1]);
+        if !is_ordered || starts.len() != outcomes.len() || starts.first()?.before().is_some() {
             return None;
         }
         // About one run for each place in the index, so that it is never larger than what it leads to.
-        let bits = (usize::BITS - runs.len().leading_zeros()).clamp(1, INDEX_BITS_MAX);
+        let bits = (usize::BITS - starts.len().leading_zeros()).clamp(1, INDEX_BITS_MAX);
         let shift = T::WIDTH - bits;
         let mut index = Vec::with_capacity((1 << bits) + 1);
         let mut at = 0;
         for place in 0..1 << bits {
             // the first run that begins at or after the first address of this place
-            while at < runs.len() && is_before_place(runs[at].0, place, shift) {
+            while at < starts.len() && starts[at].first_bits(shift) < place {
                 at += 1;
             }
             index.push(at as u32);
         }
-        index.push(runs.len() as u32);
-        Some(Runs { runs, index, shift })
+        index.push(starts.len() as u32);
+        Some(Runs { starts, outcomes: Outcomes::new(outcomes), index, shift })
     }
 
     /// Where the run of an address is.
@@ -145,27 +169,22 @@ impl<T: Bits> Runs<T> {
         let place = value.first_bits(self.shift);
         let (from, to) = (self.index[place] as usize, self.index[place + 1] as usize);
         // The runs that begin in this place, after which the address may come, or before all of them.
-        let begun = self.runs[from..to].partition_point(|(start, _)| *start <= value);
+        let begun = self.starts[from..to].partition_point(|start| *start <= value);
         (from + begun).saturating_sub(1)
     }
 
     fn outcome(&self, value: T) -> i32 {
-        self.runs[self.find(value)].1
+        self.outcomes.at(self.find(value))
     }
 
     /// Outcome and scope: the prefix has to be long enough to leave out the first address after the run, and the last
     /// one before it.
     fn locate(&self, value: T) -> (i32, u32) {
         let at = self.find(value);
-        let (start, outcome) = self.runs[at];
-        let after = self.runs.get(at + 1).map_or(0, |(next, _)| T::WIDTH + 1 - value.distance(*next));
-        let before = start.before().map_or(0, |last| T::WIDTH + 1 - value.distance(last));
-        (outcome, after.max(before))
+        let after = self.starts.get(at + 1).map_or(0, |next| T::WIDTH + 1 - value.distance(*next));
+        let before = self.starts[at].before().map_or(0, |last| T::WIDTH + 1 - value.distance(last));
+        (self.outcomes.at(at), after.max(before))
     }
-}
-
-fn is_before_place<T: Bits>(start: T, place: usize, shift: u32) -> bool {
-    start.first_bits(shift) < place
 }
 
 /// Immutable.
@@ -210,17 +229,15 @@ impl Partition {
         let has_route = |&outcome: &i32| outcome < routes.len() as i32;
         let is_known = |&outcome: &i32| has_route(&outcome) && outcome >= OUTCOME_NOT_PUBLIC;
         let is_embedded = |&outcome: &i32| (EMBEDDED - 3..=EMBEDDED).contains(&outcome);
-        let is_whole = arrays.starts4.len() == arrays.outcomes4.len()
-            && arrays.starts6.len() == arrays.outcomes6.len()
-            && arrays.outcomes4.iter().all(is_known)
+        let is_whole = arrays.outcomes4.iter().all(is_known)
             && arrays.outcomes6.iter().all(|outcome| is_known(outcome) || is_embedded(outcome))
             && (OUTCOME_DEFAULT..routes.len() as i32).contains(&arrays.elsewhere);
         if !is_whole {
             return None;
         }
         Some(Partition {
-            v4: Runs::new(arrays.starts4.into_iter().zip(arrays.outcomes4).collect())?,
-            v6: Runs::new(arrays.starts6.into_iter().zip(arrays.outcomes6).collect())?,
+            v4: Runs::new(arrays.starts4, arrays.outcomes4)?,
+            v6: Runs::new(arrays.starts6, arrays.outcomes6)?,
             elsewhere: arrays.elsewhere,
             routes,
             steps,
