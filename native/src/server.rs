@@ -18,6 +18,9 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How often threads that are to end are woken and looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// The engine, as the listeners see it.
 struct Live(Arc<ArcSwap<Snapshot>>);
 
@@ -123,6 +126,14 @@ impl Server {
         }
     }
 
+    /// End the threads, and leave the sockets with what they have queued to another process, which has them as well.
+    fn drain(&self, py: Python<'_>) {
+        let before = std::mem::replace(&mut *self.state(), State::Stopped);
+        if let State::Running { udp, tcp } = before {
+            py.detach(|| drain(udp, tcp));
+        }
+    }
+
     /// Take other limits from now on.
     fn set_limits(&self, limits: LimitsOfPython) -> PyResult<()> {
         let new = limits_of(limits)?;
@@ -172,6 +183,19 @@ impl Server {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn drain(udp: Vec<Udp>, tcp: Tcp) {
+    let deadline = Instant::now() + STOP;
+    tcp.drain();
+    udp.iter().for_each(Udp::leave);
+    while udp.iter().any(Udp::is_alive) && Instant::now() < deadline {
+        udp.iter().filter(|one| one.is_alive()).for_each(Udp::wake);
+        std::thread::sleep(LOOK);
+    }
+    // One that still waits has taken nothing; it ends with the process.
+    udp.into_iter().filter(|one| !one.is_alive()).for_each(|one| one.join(deadline));
+    tcp.join();
 }
 
 fn stop(udp: Vec<Udp>, tcp: Tcp) {

@@ -31,6 +31,8 @@ const HEADER_OCTETS: usize = 12;
 const READ_OCTETS: usize = 64 << 10;
 /// To let clients read what was answered, when the server ends.
 pub const STOP: Duration = Duration::from_millis(500);
+/// For clients that never fall idle, when another process has taken over: as long as others may be idle by default.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Between looks at the idle ones at most, so that a limit lowered by a reload holds soon.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Accepted at a time, before those who are connected have their turn again.
@@ -78,6 +80,7 @@ struct Taken {
 struct Post {
     waker: OwnedFd,
     is_stopping: AtomicBool,
+    is_draining: AtomicBool,
     /// Since when the idlest connection of this thread idles, in microseconds since the start; u64::MAX: it has none.
     oldest: AtomicU64,
     evictions: AtomicUsize,
@@ -90,6 +93,7 @@ impl Gate {
             Ok(Post {
                 waker,
                 is_stopping: AtomicBool::new(false),
+                is_draining: AtomicBool::new(false),
                 oldest: AtomicU64::new(u64::MAX),
                 evictions: AtomicUsize::new(0),
             })
@@ -218,7 +222,15 @@ impl Tcp {
         }
     }
 
-    /// Wait for the end, which `shut_down` has begun.
+    /// Accept no more, and end when the clients have gone, or after DRAIN; another process accepts at the same door.
+    pub fn drain(&self) {
+        for (thread, post) in self.gate.threads.iter().enumerate() {
+            post.is_draining.store(true, Ordering::Release);
+            self.gate.wake(thread);
+        }
+    }
+
+    /// Wait for the end, which `shut_down` or `drain` has begun.
     pub fn join(self) {
         for thread in self.threads {
             let _ = thread.join(); // its panics are contained
@@ -332,6 +344,7 @@ struct Worker<'a, S: Service> {
     read: Vec<u8>,
     answer: Vec<u8>,
     answers: Vec<u8>,
+    drain_until: Option<Instant>,
     stop_at: Option<Instant>,
 }
 
@@ -364,6 +377,7 @@ impl<'a, S: Service> Worker<'a, S> {
             read: vec![0; READ_OCTETS],
             answer: Vec::new(),
             answers: Vec::new(),
+            drain_until: None,
             stop_at: None,
         })
     }
@@ -401,6 +415,9 @@ impl<'a, S: Service> Worker<'a, S> {
             if self.stop_at.is_some_and(is_time) {
                 return Ok(());
             }
+            if self.stop_at.is_none() && self.drain_until.is_some_and(is_time) {
+                self.finish();
+            }
         }
     }
 
@@ -417,7 +434,7 @@ impl<'a, S: Service> Worker<'a, S> {
                 Duration::from_micros(expires.saturating_sub(now)).clamp(Duration::from_millis(1), SWEEP)
             }
         };
-        match self.stop_at {
+        match self.stop_at.or(self.drain_until) {
             Some(stop_at) => sweep.min(stop_at.saturating_duration_since(Instant::now())),
             None => sweep,
         }
@@ -430,6 +447,12 @@ impl<'a, S: Service> Worker<'a, S> {
         for _ in 0..post.evictions.swap(0, Ordering::Relaxed) {
             self.evict();
         }
+        if post.is_draining.load(Ordering::Acquire) && self.drain_until.is_none() {
+            self.drain_until = Some(Instant::now() + DRAIN);
+            for listener in self.listeners {
+                let _ = epoll::delete(&self.epoll, listener);
+            }
+        }
         if post.is_stopping.load(Ordering::Acquire) && self.stop_at.is_none() {
             self.finish();
         }
@@ -438,10 +461,12 @@ impl<'a, S: Service> Worker<'a, S> {
     /// Take those who wait at the door, answer what has arrived, and wait only for what has to be sent.
     fn finish(&mut self) {
         self.stop_at = Some(Instant::now() + STOP);
-        for at in 0..self.listeners.len() {
-            self.accept(at);
-            shut_down_reading(&self.listeners[at]);
-            let _ = epoll::delete(&self.epoll, &self.listeners[at]);
+        if self.drain_until.is_none() {
+            for at in 0..self.listeners.len() {
+                self.accept(at);
+                shut_down_reading(&self.listeners[at]);
+                let _ = epoll::delete(&self.epoll, &self.listeners[at]);
+            }
         }
         for token in self.connections.tokens() {
             self.go_on(token);

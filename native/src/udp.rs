@@ -9,7 +9,7 @@ use crate::batch::{BATCH, Batch, shut_down_reading};
 use crate::counters::Counters;
 use crate::service::{Asking, Failures, Service, contain_panics, words};
 use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 const PANICS_MAX: u32 = 100;
 /// How often a thread that is to end is looked at.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// A header with no question behind it.
+const NOTHING_ASKED: [u8; 12] = [0; 12];
 
 /// A socket and the thread that serves it.
 pub struct Udp {
@@ -55,6 +58,25 @@ impl Udp {
     /// Let the thread end when it has answered what its socket has queued.
     pub fn shut_down(&self) {
         shut_down_reading(&*self.socket);
+    }
+
+    /// Let the thread end after the batch that is under way. What the socket has queued stays there: another process
+    /// reads from it as well. A thread that waits for a query ends with the next one, such as `wake` sends.
+    pub fn leave(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Send the socket a query without a question, the shortest that gets an answer. Of several sockets of one
+    /// address it finds this one in time: each call is from another port.
+    pub fn wake(&self) {
+        let Ok(mut address) = self.socket.local_addr() else { return };
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        let from: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        if let Ok(waking) = UdpSocket::bind((from, 0)) {
+            let _ = waking.send_to(&NOTHING_ASKED, address);
+        }
     }
 
     /// Wait until then, but not longer than until `deadline`: the batch that is under way is the last one then.
@@ -216,6 +238,25 @@ mod tests {
                 assert_eq!(number.to_be_bytes(), buffer[..length]);
             }
         }
+    }
+
+    /// A thread that leaves ends although nobody asks, and what is asked then waits for whoever reads next.
+    #[test]
+    fn leaving_takes_nothing_along() {
+        let running = running("127.0.0.1");
+        let next = running.udp.socket.try_clone().unwrap();
+        next.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        running.udp.leave();
+        while running.udp.is_alive() {
+            running.udp.wake();
+            std::thread::sleep(LOOK);
+        }
+        running.client.send(b"after").unwrap();
+        let mut buffer = [0; 100];
+        let found = std::iter::repeat_with(|| next.recv(&mut buffer).map(|length| buffer[..length].to_vec()))
+            .find(|found| found.as_ref().is_ok_and(|octets| *octets != NOTHING_ASKED));
+        assert_eq!(b"after".to_vec(), found.unwrap().unwrap());
+        running.udp.join(Instant::now());
     }
 
     /// Under a load that never ends, the deadline is the end.
