@@ -1,5 +1,6 @@
 # make serve    two servers, ns1 and ns2, from zones/ and geo-db/
-# make test     all tests
+# make test     all tests but those of make test-containers
+# make test-containers  deploy/ run for real: takes a Docker engine, debootstrap, and some minutes
 # make agree    20,000 cases (AGREE_CASES) of the tests that the engines agree, half an hour
 # make lint     ruff and mypy; cargo fmt and clippy
 # make native   build the native engine again; it is built with everything else where there is a Rust toolchain
@@ -20,14 +21,17 @@ NATIVE = native/Cargo.toml
 NATIVE_SOURCES = $(NATIVE) native/Cargo.lock $(wildcard native/src/*.rs)
 HAS_CARGO = command -v cargo >/dev/null
 
-.PHONY: serve test agree lint native bench fuzz clean
+.PHONY: serve test test-containers agree lint native bench fuzz clean
 
 serve: $(VENV)/native
 	@$(RUN) scripts/serve_two.py
 
 test: $(VENV)/installed-dev $(VENV)/native
 	@if $(HAS_CARGO); then cargo test --quiet --locked --no-default-features --manifest-path $(NATIVE); fi
-	$(RUN) -m pytest $(PYTEST)
+	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST)
+
+test-containers: $(VENV)/installed-containers
+	$(RUN) -m pytest tests/deploy/containers $(PYTEST)
 
 agree: $(VENV)/installed-dev $(VENV)/native
 	AGREE_CASES=$(AGREE_CASES) AGREE_SECONDS=7200 $(RUN) -m pytest tests/test_engines_agree.py $(PYTEST)
@@ -77,6 +81,10 @@ $(VENV)/native: $(NATIVE_SOURCES) | $(VENV)/installed
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing what the tests need"
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/installed-containers: $(VENV)/installed-dev
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,containers]'
 	@touch $@
 
 $(VENV)/installed-fuzz: $(VENV)/installed-dev

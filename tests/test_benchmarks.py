@@ -1,14 +1,17 @@
 """The benchmark's own zone: a measurement is worth as much as its check of the answers."""
 
+import argparse
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import dns.zone
 import pytest
 
+from geodns.table.compile import compile_zone
 from geodns.zone import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,3 +70,20 @@ def test_peers_do_not_listen_or_write_elsewhere():
         text = re.sub(r"^\s*(#|//).*$", "", path.read_text(), flags=re.MULTILINE)
         assert {"127.0.0.1"} >= set(re.findall(r"\d+\.\d+\.\d+\.\d+", text))
         assert not re.findall(r"(?<![\w@.])/(?:etc|var|run|usr|tmp)\S*", text)
+
+
+def test_the_health_benchmark_checks_every_value(tmp_path: Path):
+    """Ten thousand checks are ten thousand: each value has its own address, and none has a problem."""
+    spec = importlib.util.spec_from_file_location("benchmark_health", ROOT / "benchmarks" / "health.py")
+    health = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = health  # its dataclasses look themselves up there
+    spec.loader.exec_module(health)
+    options = argparse.Namespace(checks=30, interval=10.0)
+    names = health.write_zone(tmp_path, "https", 8443, options)
+    checked, problems = load(tmp_path / "zones-https" / f"{health.APEX}.yaml")
+    assert [] == [problem for problem in problems if problem.is_error]
+    table = compile_zone(checked)
+    assert {f"{name}. A" for name in names} == set(table.steers)
+    checks = {check for steer in table.steers.values() for check in steer.checks}
+    assert {health.address(number) for number in range(1, 31)} == {check.target for check in checks}
+    assert {("https", 8443, health.HOST)} == {(check.kind, check.port, check.host) for check in checks}

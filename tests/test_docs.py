@@ -26,6 +26,7 @@ ELSEWHERE = {
     "make serve": "tests/server/test_make.py",
     "make test": "is what runs this",
     "make bench": "tests/test_benchmarks.py has its parts",
+    "geodns delegation example.org --verify": "tests/delegation/test_network.py, in a world of its own",
     "make fuzz": "takes minutes by design",
 }
 

@@ -588,7 +588,7 @@ def test_any_order_of_publishing(order: list[tuple[int, Snapshot]], data: st.Dat
 
 
 def test_a_long_id_leaves_no_room(answer: Answer) -> None:
-    """Found here: a refusal whose NSID and name alone are more than the client takes has TC, and is no error."""
+    """Found here: a refusal whose NSID and name are more than the client takes has TC, and is no error."""
     name = (b"\x3f" + b"n" * 63) * 3 + b"\x3d" + b"n" * 61 + b"\0"
     opt = b"\0\0\x29\x02\0\0\0\0\0\0\x04\0\x03\0\0"
     packet = b"\0\1\0\0\0\1\0\0\0\0\0\1" + name + b"\0\1\0\1" + opt

@@ -175,7 +175,7 @@ def test_health_is_told_with_since_when_and_why() -> None:
     assert "pool      fra: too little of it is up (1 of 4, min_up 50%)" in said
     down = "203.0.113.10 is down since 1970-01-01T00:14:40Z (2 min): connection refused"
     assert f"{down} ({KEY.format(10)})" in said
-    assert f"203.0.113.11 is up since 1970-01-01T00:00:00Z (16 min): HTTP 200 ({KEY.format(11)})" in said
+    assert f"203.0.113.11 is up since 1970-01-01T00:06:40Z (10 min): HTTP 200 ({KEY.format(11)})" in said
     assert "ttl       30 s: in 20 s it can be otherwise (ttl_min 30, ttl 60)" in said
 
 

@@ -25,6 +25,10 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
     ),
     "config": ({"name", "problems", "zone", "geo", "engine"}, "it has settings and starts nothing"),
     "health": ({"name", "problems", "config", "table"}, "it says which values are up, and answers nothing"),
+    "delegation": (
+        {"name", "problems", "zone", "geo"},
+        "it compares a zone with what the world sees, and serves nothing",
+    ),
     "server": (
         {"name", "problems", "zone", "geo", "table", "engine", "config", "health", "control", "_native"},
         "it has the sockets and clocks and puts the others together",
@@ -41,6 +45,7 @@ ONLY = {
     ("engine", "geo"): {"partition"},
     ("engine", "table"): {"shape", "steer"},
     ("zone", "geo"): {"codes", "address"},
+    ("delegation", "geo"): {"address"},
     ("geo", "problems"): {"problems"},
     ("table", "geo"): {"partition"},
 }

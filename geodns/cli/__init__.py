@@ -18,6 +18,7 @@ _COMMANDS = {
     "serve": ("geodns.cli.serve:serve", "Answer DNS queries from zone files, by place."),
     "check": ("geodns.cli.check:check", "Find everything wrong with zone files and the config."),
     "explain": ("geodns.cli.explain:explain", "Say why a client gets the answer it gets."),
+    "delegation": ("geodns.cli.delegation:delegation", "Tell what to enter at the registrar, and verify it."),
     "status": ("geodns.cli.status:status", "Show which values are up, since when, and why."),
     "down": ("geodns.cli.health:down", "Take a value or a pool out of all answers."),
     "up": ("geodns.cli.health:up", "Have a value or a pool count as up."),
@@ -27,6 +28,7 @@ _COMMANDS = {
     "geo": ("geodns.cli.geo:geo", "Ask the geo databases."),
     "bench": ("geodns.cli.bench:bench", "Load a nameserver, and measure what it does."),
     "schema": ("geodns.cli.schema:schema", "Print the JSON Schema of a zone file, for editors."),
+    "ping": ("geodns.cli.ping:ping", "Ask the running server whether it answers, over UDP and TCP."),
     "version": ("geodns.cli.version:version", "Print the version."),
 }
 """Name -> where the command is, and what it does: so that listing them imports none."""

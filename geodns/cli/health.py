@@ -6,6 +6,7 @@ The file is edited here and read by the server, which need not run; whoever may 
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -144,7 +145,7 @@ def _force(
     if not reach.values and not is_sure:
         hint = "values, pools and owner/TYPE/pool; --force to write it all the same"
         raise Failure(f'no value of the zones in {config.zones} matches "{target}" ({hint})')
-    until = None if seconds is None else time.time() + seconds
+    until = None if seconds is None else ceil(time.time() + seconds)  # the file has whole seconds
     edited = overrides.edit(config.overrides_file, target, state, until, reason)
     tell(edited.problems)
     if edited.problems:

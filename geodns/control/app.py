@@ -27,7 +27,6 @@ CONNECTIONS_MAX = 64  # at a time: peers and people; each is a file descriptor
 REQUEST_SECONDS = 5.0  # from a connection to the end of its request's header; as much again for its body
 CONNECTION_SECONDS = 30.0  # from a connection to its end: 5 MB over a bad line
 LINGER_SECONDS = 1.0  # for a client to read why its body was refused
-SWEEP_SECONDS = 0.5  # between looks at the connections
 BACKLOG = 64  # connections that wait for us to accept them
 PIECE_OCTETS = 1 << 16  # written at a time: what a socket's buffer takes
 
@@ -69,9 +68,7 @@ class ControlApp:
         self._say_rarely = say_rarely
         self._local: set[tuple[str, int]] = set()  # loopback addresses that we listen on
         self._servers: list[asyncio.Server] = []
-        self._since: dict[asyncio.BaseProtocol, float] = {}  # when each connection was accepted
-        self._asking: set[asyncio.BaseProtocol] = set()  # connections whose request was read
-        self._sweeper: asyncio.Task[None] | None = None
+        self._connections: dict[asyncio.BaseProtocol, _Connection] = {}  # by aiohttp's protocol
         self._app = web.Application(middlewares=[self._guarded], client_max_size=BODY_OCTETS_MAX)
         self._app.router.add_get("/v1/view", self._view, allow_head=False)
         self._app.router.add_get("/v1/status", self._status, allow_head=False)
@@ -87,6 +84,7 @@ class ControlApp:
             max_field_size=FIELD_OCTETS_MAX,
             lingering_time=LINGER_SECONDS,
             auto_decompress=False,
+            handler_cancellation=True,
         )
 
     async def start(self, sockets: Iterable[Any]) -> None:
@@ -98,75 +96,38 @@ class ControlApp:
             if ip_address(host).is_loopback:
                 self._local.add((host, port))
             self._servers.append(await loop.create_server(self._accepted, sock=sock, backlog=BACKLOG))
-        self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
         """End all connections at once: what they wanted can be asked again."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         for server in self._servers:
             server.close()
-        for connection in self._connections():
-            _abort(connection)
+        for connection in list(self._connections.values()):
+            connection.abort()
         await self._runner.cleanup()
-
-    # Connections
-
-    def _connections(self) -> list[Any]:
-        server = self._runner.server
-        return [] if server is None else server.connections
 
     def _accepted(self) -> asyncio.Protocol:
         """The protocol of a connection that was accepted just now."""
         server = self._runner.server
-        if server is None or not self._has_room():
+        if server is None or len(self._connections) >= CONNECTIONS_MAX:
             return _Refused()
-        connection = server()
-        self._since[connection] = asyncio.get_running_loop().time()
+        inner = server()
+        connection = self._connections[inner] = _Connection(inner, lambda: self._connections.pop(inner, None))
         return connection
-
-    def _has_room(self) -> bool:
-        if len(self._since) >= CONNECTIONS_MAX:
-            self._forget()
-        return len(self._since) < CONNECTIONS_MAX
-
-    def _forget(self) -> None:
-        """Drop what is known of connections that have ended."""
-        connections = set(self._connections())
-        # one that was accepted just now is none of aiohttp's connections yet
-        young = asyncio.get_running_loop().time() - SWEEP_SECONDS
-        self._since = {
-            connection: since
-            for connection, since in self._since.items()
-            if connection in connections or since > young
-        }
-        self._asking &= connections
-
-    async def _sweep(self) -> None:
-        """End connections that take too long: aiohttp lets clients take all the time they want."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            self._forget()
-            now = asyncio.get_running_loop().time()
-            for connection, since in self._since.items():
-                limit = CONNECTION_SECONDS if connection in self._asking else REQUEST_SECONDS
-                if now - since > limit:
-                    _abort(connection)
 
     # Requests
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        self._asking.add(request.protocol)
+        if request.protocol in self._connections:
+            self._connections[request.protocol].has_asked()
         try:
             if request.path != HEALTHZ:
                 self._check(request)
-            async with asyncio.timeout(CONNECTION_SECONDS):
-                return await handler(request)
+            return await handler(request)
         except _Refuse as error:
             return _error(error.status, error.what)
         except TimeoutError:
-            return _error(408, "the request took too long")
+            return _error(408, "the body took too long")
         except web.HTTPException as error:
             allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             return _error(error.status, error.reason.lower(), allowed)
@@ -257,10 +218,51 @@ def _response(
     return response
 
 
-def _abort(connection: Any) -> None:
-    """End a connection without a word; it may have ended already."""
-    if connection.transport is not None:
-        cast(asyncio.Transport, connection.transport).abort()
+class _Connection(asyncio.Protocol):
+    """aiohttp's protocol of a connection, with an end to the time that it takes.
+
+    aiohttp lets clients take all the time they want to ask, and to read what they get.
+    """
+
+    def __init__(self, inner: Any, forget: Callable[[], object]) -> None:
+        self._inner = inner
+        self._forget = forget
+        self._transport: asyncio.Transport | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def has_asked(self) -> None:
+        """The header of a request is there."""
+        self._timers[0].cancel()
+
+    def abort(self) -> None:
+        """End it without a word."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        loop = asyncio.get_running_loop()
+        self._timers = [loop.call_later(limit, self.abort) for limit in (REQUEST_SECONDS, CONNECTION_SECONDS)]
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._forget()
+        self._inner.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        found: bool | None = self._inner.eof_received()
+        return found
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
 
 
 class _Refused(asyncio.Protocol):

@@ -169,7 +169,9 @@ def of_steer(sources: Sources, key: str) -> tuple[tuple[ValueRow | None, ...], .
             tuple(
                 None
                 if seat.value is None and seat.fixed is None
-                else _value((member.text, member.is_up, seat.value, lines.get((pool_at, at))), seat, pool, here)
+                else _value(
+                    (member.text, member.is_up, seat.value, lines.get((pool_at, at))), seat, pool, here
+                )
                 for at, (member, seat) in enumerate(zip(pool.members, group.seats, strict=True))
             )
         )
@@ -224,12 +226,17 @@ def _value(key: _ValueKey, seat: Seat, pool: Pool, records: _Records) -> ValueRo
         value.is_up if value is not None and is_known else None,
         status,
         None if line is None else ForcedRow(line.place, line.target, line.is_up, line.until, line.reason),
-        value.since if value is not None and is_known else None,
+        _since(value) if value is not None and is_known else None,
         _bounded(seat.ttl(pool)),
         [] if value is None else [watch.key for watch in value.watches],
         records.shown,
         records.count,
     )
+
+
+def _since(value: Value) -> float:
+    """When it took its state; not before the first look at what holds it."""
+    return max(value.since, min(watch.since for watch in value.watches if watch.is_up is not None))
 
 
 def _check(watch: Watch, peers: Peers) -> CheckRow:

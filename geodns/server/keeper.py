@@ -124,7 +124,7 @@ class Keeper:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await self._save()
+            await self.save()
         except Exception as error:
             self._failed(error)
         self._thread.shutdown(wait=False)
@@ -212,7 +212,7 @@ class Keeper:
                 await self._look_at_overrides()
                 await self._ask(self._guarded, self._tick)
                 if self._is_dirty and time.monotonic() - saved > SAVE_SECONDS:
-                    await self._save()
+                    await self.save()
                     saved = time.monotonic()
             except Exception as error:
                 self._failed(error)
@@ -233,7 +233,8 @@ class Keeper:
             self._say(f"{path} was not taken up; the overrides before it hold")
         await self._ask(self._guarded, self._override, found)
 
-    async def _save(self) -> None:
+    async def save(self) -> None:
+        """Write the state down, for the next start."""
         if not self._probes:
             return
         self._is_dirty = False

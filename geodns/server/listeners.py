@@ -3,7 +3,9 @@
 Bound sockets --start--> PythonListeners (udp.py, tcp.py) or NativeListeners (native.py) --stop--> closed
 """
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from geodns.config import Limits
@@ -28,6 +30,9 @@ class Listeners(Protocol):
     async def stop(self) -> None:
         """Answer what has arrived, within half a second; never raises."""
 
+    async def drain(self) -> None:
+        """End, and leave the sockets with what they have queued to another process, which has them too."""
+
 
 class PythonListeners:
     """For the Python engine: a thread for each UDP socket, the event loop for TCP."""
@@ -35,7 +40,12 @@ class PythonListeners:
     def __init__(self, bounds: list[Bound], limits: Limits, served: Served, lost: Callable[[], None]) -> None:
         self._bounds = bounds
         self._tcp = TcpServer(served, limits)
-        self._udp = [UdpServer(bound, served, lost) for bound in bounds]
+        self._served = served
+        self._udp = [
+            UdpServer(replace(bound, udp=udp), served, lost)
+            for bound in bounds
+            for udp in (bound.udp, *bound.more_udp)
+        ]
 
     @property
     def is_alive(self) -> bool:
@@ -53,3 +63,9 @@ class PythonListeners:
         for udp in self._udp:
             udp.stop()
         await self._tcp.stop()
+
+    async def drain(self) -> None:
+        self._served.drain()
+        for udp in self._udp:
+            await asyncio.to_thread(udp.drain)
+        await self._tcp.drain()

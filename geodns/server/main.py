@@ -9,12 +9,11 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from geodns.config import Config, Tokens, cookie_secrets, tokens
-from geodns.control.app import CONNECTIONS_MAX, ControlApp
+from geodns.config import Config, Tokens, cookie_secrets, server_id, tokens
 from geodns.engine.native import why_not
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.problems import Problem
-from geodns.server import native
+from geodns.server import activation, native, takeover
 from geodns.server.keeper import Keeper
 from geodns.server.library import Library, Settings
 from geodns.server.listeners import Listeners, PythonListeners
@@ -22,14 +21,15 @@ from geodns.server.notify import Notifier
 from geodns.server.reload import Reloader, status
 from geodns.server.say import Sayer
 from geodns.server.served import Served
-from geodns.server.sockets import BindError, Bound, bind_all, bind_tcp
+from geodns.server.sockets import UDP_KINDS, BindError, Bound, bind_all, bind_tcp
 from geodns.table.compile import link
 
 if TYPE_CHECKING:
     from geodns._native import Engine
+    from geodns.control.app import ControlApp
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
-SPARE_DESCRIPTORS = 128 + CONNECTIONS_MAX  # beside those of DNS: listeners, files, pipes, HTTP
+SPARE_DESCRIPTORS = 192  # beside those of DNS: listeners, files, pipes to children, 64 connections of HTTP
 VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
 
 Reread = Callable[[], tuple[Config | None, list[Problem]]]
@@ -53,19 +53,28 @@ def run(config: Config, reread: Reread | None = None) -> int:
         return 1
     udp_sockets = native.cores() if engine is not None else 1
     _allow_descriptors(config, udp_sockets * len(config.addresses), say)
+    given, remarks = activation.sockets(config.control.addresses)
+    for remark in remarks:
+        say(remark)
+    predecessor = None
+    if not given:
+        predecessor = takeover.ask(_keys(config))
+        given = {} if predecessor is None else predecessor.taken
     bounds: list[Bound] = []
     try:
-        bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, udp_sockets)
-        control = bind_tcp(config.control.addresses)
+        bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, udp_sockets, given)
+        control = bind_tcp(config.control.addresses, given)
     except BindError as error:
         say(str(error))
         for bound in bounds:
             bound.close()
+        if predecessor is not None:
+            predecessor.leave()
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        served = _Run(config, settings, shown, secret, bounds, control, say, reread, engine, why)
-        return asyncio.run(served.run())
+        run = _Run(config, settings, shown, secret, bounds, control, say, reread, predecessor, engine, why)
+        return asyncio.run(run.run())
     finally:
         for bound in bounds:
             bound.close()
@@ -86,6 +95,7 @@ class _Run:
         control: list[socket.socket],
         say: Sayer,
         reread: Reread | None,
+        predecessor: takeover.Predecessor | None,
         engine: "Engine | None",
         why: str,
     ) -> None:
@@ -101,16 +111,23 @@ class _Run:
             if engine is None
             else Served(Snapshot(link([])), say, publish=engine.publish)
         )
-        server_id = settings.identity.server_id.decode()
-        self._keeper = Keeper(config, shown, server_id, self._served, say, self._changed)
+        self._keeper = Keeper(config, shown, server_id(config), self._served, say, self._changed)
         self._library = Library(config, settings, self._served, self._keeper)
-        self._control = ControlApp(self._keeper, shown.own, say.rarely)
+        self._control = _control_app(self._keeper, shown.own, say) if control else None
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
         self._listeners: Listeners = (
             PythonListeners(bounds, config.limits, self._served, self._lost)
             if engine is None
             else native.NativeListeners(bounds, config.limits, engine, say, self._lost)
         )
+        self._predecessor = predecessor
+        sockets = {key: one for bound in bounds for key, one in bound.sockets().items()}
+        sockets |= {
+            ("control", listen): one for listen, one in zip(config.control.addresses, control, strict=True)
+        }
+        self._handover = takeover.Handover(sockets, self._keeper.save, self._begin_drain)
+        self._succeeding: asyncio.Task[None] | None = None
+        self._is_draining = False
         self._stopping = asyncio.Event()
         self._told = ""  # to the service manager; nothing before it is ready
         self._code = 0
@@ -142,7 +159,10 @@ class _Run:
 
     async def _start(self) -> None:
         await self._listeners.start()
-        await self._control.start(self._control_sockets)
+        if self._control is not None:
+            await self._control.start(self._control_sockets)
+        if self._predecessor is None:
+            self._handover.start()
         zones = len(self._library.zones)
         if not zones:
             self._say(f"no zone is served: there is no good zone file in {self._library.config.zones}")
@@ -150,13 +170,34 @@ class _Run:
         self._say(f"ready: {zones} zones on {where} (engine {self._which})")
         self._told = self._status()
         self._notifier.ready(self._told)
+        if self._predecessor is not None:
+            self._succeeding = asyncio.create_task(self._succeed(self._predecessor))
+
+    async def _succeed(self, predecessor: takeover.Predecessor) -> None:
+        """We serve: the process whose sockets we have may end, and another one may have them of us."""
+        self._say(f"took over from process {predecessor.pid}")
+        if not await asyncio.to_thread(predecessor.end):
+            self._say(f"process {predecessor.pid} has not said that it ended")
+        self._handover.start()
+
+    def _begin_drain(self, pid: int) -> None:
+        self._say(f"process {pid} has taken over")
+        self._is_draining = True
+        self._stopping.set()
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         self._notifier.stopping()
         self._library.stop()
-        await self._listeners.stop()
-        await self._control.stop()
+        if self._is_draining:
+            await self._listeners.drain()
+        else:
+            await self._listeners.stop()
+        if self._control is not None:
+            await self._control.stop()
         await self._keeper.stop()
+        if self._succeeding is not None:
+            self._succeeding.cancel()
+        self._handover.stop()
         for task in tasks:
             if task.done() and not task.cancelled() and task.exception():
                 self._say(f"reloading failed, a bug of geodns: {task.exception()!r}")
@@ -214,10 +255,24 @@ class _Run:
             what = "a changed listen, control.listen or engine takes a restart"
             self._say(f"{what}; the rest of the config was taken up")
         self._library.configure(config, settings)
-        self._keeper.configure(config, shown, settings.identity.server_id.decode())
-        self._control.token = shown.own
+        self._keeper.configure(config, shown, server_id(config))
+        if self._control is not None:
+            self._control.token = shown.own
         self._listeners.limit(config.limits)
         return config
+
+
+def _control_app(keeper: Keeper, token: str | None, say: Sayer) -> "ControlApp":
+    # aiohttp takes 0.2 s and 15 MB: not for those who have no endpoint
+    from geodns.control.app import ControlApp
+
+    return ControlApp(keeper, token, say.rarely)
+
+
+def _keys(config: Config) -> list[takeover.Key]:
+    """The sockets that this config asks for."""
+    keys = [(kind, listen) for listen in config.addresses for kind in (*UDP_KINDS, "tcp")]
+    return keys + [("control", listen) for listen in config.control.addresses]
 
 
 def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Problem]]:
@@ -225,7 +280,7 @@ def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Pro
     shown, more = tokens(config)
     hostname = socket.gethostname() if config.server.hostname is None else config.server.hostname
     identity = Identity(
-        server_id=(hostname if config.server.id is None else config.server.id).encode(),
+        server_id=server_id(config).encode(),
         hostname=hostname.encode(),
         version=(VERSION_TOLD if config.server.version is None else config.server.version).encode(),
     )

@@ -73,6 +73,12 @@ class NativeListeners:
         await asyncio.to_thread(self.server.stop)
         self._tell()
 
+    async def drain(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await asyncio.to_thread(self.server.drain)
+        self._tell()
+
     def _tell(self) -> None:
         for failure in self.server.failures():
             self._say.rarely("engine", failure)

@@ -110,6 +110,8 @@ class ProberProcess:
                 job.cancel()
             await _end(process)
             await asyncio.gather(*jobs, listening, return_exceptions=True)
+            # a command that it ran may live on and hold the pipes; asyncio has no other way to close our ends
+            process._transport.close()  # type: ignore[attr-defined]
 
     async def _send(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from geodns.engine.answer import answer, servfail
 from geodns.engine.snapshot import Snapshot
@@ -12,6 +12,27 @@ from geodns.server.say import Sayer
 
 Answer = Callable[[bytes, str, Snapshot, int, int, bool], bytes | None]
 """`engine.answer.answer`: (packet, client, snapshot, draw, now, stream)."""
+
+
+class Drained(Exception):
+    """A query that is answered from `snapshot`, and the last one that this thread takes."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__("this server is drained")
+        self.snapshot = snapshot
+
+
+class _Over:
+    """Stands in the place of a snapshot, and raises Drained as soon as it is looked at.
+
+    So a thread that answers need not ask after every query whether it should end.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def __getattr__(self, name: str) -> Any:
+        raise Drained(self._snapshot)
 
 
 class Served:
@@ -42,9 +63,16 @@ class Served:
     def publish(self, **changes: Any) -> None:
         """Serve from a snapshot that is the one before but for these fields."""
         with self._publishing:
+            if isinstance(self.snapshot, _Over):
+                return
             snapshot = replace(self.snapshot, **changes)
             self._publish(snapshot)
             self.snapshot = snapshot
+
+    def drain(self) -> None:
+        """From now on every query raises Drained in the Python engine, and nothing is published any more."""
+        with self._publishing:
+            self.snapshot = cast(Snapshot, _Over(self.snapshot))
 
     def failed(self, packet: bytes, client: str, error: Exception) -> bytes | None:
         """Count and tell an engine's failure; returns the SERVFAIL to send instead, if there can be one."""
@@ -67,5 +95,7 @@ class Served:
         """The answer to a query that came over TCP; never raises."""
         try:
             return self.answer(packet, client, self.snapshot, draw, int(time.time()), True)
+        except Drained as drained:  # TCP clients are answered until their connections end
+            return self.answer(packet, client, drained.snapshot, draw, int(time.time()), True)
         except Exception as error:
             return self.failed(packet, client, error)

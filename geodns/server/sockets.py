@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,12 @@ _IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_OMIT = 5
+
+
+_NONE: dict[tuple[str, Listen], socket.socket] = {}
+
+UDP_KINDS = ("udp", *(f"udp {number}" for number in range(2, 65)))
+"""The UDP sockets of one address, of which a server with several threads has several."""
 
 
 class BindError(Exception):
@@ -49,16 +55,28 @@ class Bound:
         for sock in (self.udp, self.tcp, *self.more_udp):
             sock.close()
 
+    def sockets(self) -> dict[tuple[str, Listen], socket.socket]:
+        """By what they are for and their address, as a successor is given them."""
+        kinds = zip(UDP_KINDS, (self.udp, *self.more_udp), strict=False)
+        return {("tcp", self.listen): self.tcp} | {(kind, self.listen): sock for kind, sock in kinds}
 
-def bind_all(listens: Iterable[Listen], receive_buffer_octets: int, udp_sockets: int = 1) -> list[Bound]:
+
+Given = Mapping[tuple[str, Listen], socket.socket]
+"""Sockets that are bound already: what they are for ("tcp", "control", or one of UDP_KINDS), and where."""
+
+
+def bind_all(
+    listens: Iterable[Listen], receive_buffer_octets: int, udp_sockets: int = 1, given: Given = _NONE
+) -> list[Bound]:
     """Bind every address, or none. Raises BindError for the first that can not be had.
 
     Each address gets `udp_sockets` for UDP, so that as many threads can serve it without waiting for another.
+    What is `given` is taken instead, all of it: each socket has a queue of its own.
     """
     bound: list[Bound] = []
     try:
         for listen in listens:
-            bound.append(_bind(listen, receive_buffer_octets, udp_sockets))  # noqa: PERF401  those before must be closed
+            bound.append(_bind(listen, receive_buffer_octets, udp_sockets, given))  # noqa: PERF401  closed below
     except BindError:
         for one in bound:
             one.close()
@@ -66,14 +84,15 @@ def bind_all(listens: Iterable[Listen], receive_buffer_octets: int, udp_sockets:
     return bound
 
 
-def bind_tcp(listens: Iterable[Listen]) -> list[socket.socket]:
-    """Listen with TCP alone at every address, or at none. Raises BindError."""
+def bind_tcp(listens: Iterable[Listen], given: Given = _NONE) -> list[socket.socket]:
+    """Listen with TCP alone, for control, at every address, or at none. Raises BindError."""
     bound: list[socket.socket] = []
     try:
         for listen in listens:
-            bound.append(_socket(listen, socket.SOCK_STREAM))
-            bound[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _bind_to(bound[-1], listen)
+            bound.append(given.get(("control", listen)) or _socket(listen, socket.SOCK_STREAM))
+            if ("control", listen) not in given:
+                bound[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                _bind_to(bound[-1], listen)
     except BindError:
         for one in bound:
             one.close()
@@ -81,13 +100,19 @@ def bind_tcp(listens: Iterable[Listen]) -> list[socket.socket]:
     return bound
 
 
-def _bind(listen: Listen, receive_buffer_octets: int, udp_sockets: int) -> Bound:
+def _bind(listen: Listen, receive_buffer_octets: int, udp_sockets: int, given: Given) -> Bound:
     for tries_left in reversed(range(PORT_TRIES if listen.port == 0 else 1)):
-        udp = _socket(listen, socket.SOCK_DGRAM)
+        udp = given.get(("udp", listen)) or _socket(listen, socket.SOCK_DGRAM)
         try:
             _prepare_udp(udp, listen, receive_buffer_octets)
-            _bind_to(udp, listen)
+            if ("udp", listen) not in given:
+                _bind_to(udp, listen)
             real = Listen(listen.host, udp.getsockname()[1])
+            if ("udp", listen) in given and ("tcp", listen) in given:
+                others = tuple(given[kind, listen] for kind in UDP_KINDS[1:] if (kind, listen) in given)
+                for other in others:
+                    _prepare_udp(other, listen, receive_buffer_octets)
+                return Bound(real, udp, given["tcp", listen], others)
             tcp = _socket(real, socket.SOCK_STREAM)
         except BaseException:
             udp.close()

@@ -10,6 +10,7 @@ new one.
 """
 
 import asyncio
+import contextlib
 from collections import Counter, OrderedDict
 from ipaddress import IPv6Address
 from random import getrandbits
@@ -29,6 +30,7 @@ SWEEPS_PER_IDLE_TIME = (
     4  # an idle connection lives a quarter longer than it may; each sweep looks at the expired only
 )
 SWEEP_SECONDS_MAX = 1.0  # so that a limit lowered by a reload holds soon
+DRAIN_SECONDS = 10.0  # for clients that never fall idle: as long as others may be idle by default
 STOP_SECONDS = 0.5  # to let clients read what was answered, when the server ends
 PREFIX6_BITS = 64  # of an IPv6 client: one host commands a whole /64
 
@@ -72,6 +74,20 @@ class TcpServer:
                     connection.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
+
+    async def drain(self) -> None:
+        """Accept no more, but answer until the clients have gone, or were idle for as long as they may be.
+
+        Another process accepts from the same queue meanwhile.
+        """
+        for server in self._servers:
+            server.close()
+        if self._idle:
+            self._emptied.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    await self._emptied.wait()
+        await self.stop()
 
     def __len__(self) -> int:
         """How many connections there are."""

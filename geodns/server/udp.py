@@ -18,16 +18,19 @@ from socket import IPPROTO_IP, IPPROTO_IPV6
 from typing import Any
 
 from geodns.engine.decide import DRAW_BITS
-from geodns.server.served import Served
+from geodns.server.served import Drained, Served
 from geodns.server.sockets import Bound
 
 QUERY_OCTETS_MAX = 4096  # of a query; longer ones are cut and come out as FORMERR. Real ones stay below 600
 CONTROL_OCTETS_MAX = 64  # room for one PKTINFO (CMSG_SPACE of 12 or 20 octets) and no more
+WAKE_SECONDS = 0.02  # for a thread that was woken to end
 STOP_SECONDS = 0.5  # to answer what the socket has queued already, when the server ends
 
 _IP_PKTINFO = 8  # <linux/in.h>
 _IPV6_PKTINFO = socket.IPV6_PKTINFO
 _NO_INTERFACE = bytes(4)
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_NOTHING_ASKED = bytes(12)  # a query without a question: the shortest that gets an answer
 
 
 class UdpServer:
@@ -61,6 +64,24 @@ class UdpServer:
             self._socket.shutdown(socket.SHUT_RD)
         if self._thread.ident is not None:
             self._thread.join(STOP_SECONDS)
+        self._socket.close()
+
+    def drain(self) -> None:
+        """End the thread with every query answered that it took; the others stay in the socket's queue, from
+        which another process reads. `Served.drain` comes before.
+        """
+        self._stopping = True
+        address = self._socket.getsockname()
+        if address[0] in _ANY:
+            address = (_ANY[address[0]], *address[1:])
+        until = time.monotonic() + STOP_SECONDS
+        with socket.socket(self._socket.family, socket.SOCK_DGRAM) as waking:
+            while self._thread.is_alive() and time.monotonic() < until:
+                with contextlib.suppress(OSError):
+                    # A thread that waits takes this one and ends; if the other process takes it, there is
+                    # another.
+                    waking.sendto(_NOTHING_ASKED, address)
+                self._thread.join(WAKE_SECONDS)
         self._socket.close()
 
     def _run(self) -> None:
@@ -138,10 +159,16 @@ class UdpServer:
             return True
         if peer is None:  # what a socket that was shut down reads
             return True
-        reply = self._served.failed(packet, peer[0], error)
+        is_over = isinstance(error, Drained)
+        if isinstance(error, Drained):
+            self._stopping = True
+            now = int(time.time())
+            reply = self._served.answer(packet, peer[0], error.snapshot, getrandbits(DRAW_BITS), now, False)
+        else:
+            reply = self._served.failed(packet, peer[0], error)
         if reply is not None:
             try:
                 self._socket.sendmsg((reply,), source, 0, peer)
             except OSError:
                 self.send_errors += 1
-        return False
+        return is_over

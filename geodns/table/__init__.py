@@ -5,6 +5,6 @@
                               what both engines read <--+--> explain, for people
 
 It knows the model of a zone and nothing of files, sockets or databases. The shape is in `shape`; what is
-rendered and how in `render`; which plan answers what in `compile`; who is steered where in `steer` (the types)
-and `steering` (how they are made).
+rendered and how in `render`; which plan answers what in `compile`; who is steered where in `steer` (the
+types) and `steering` (how they are made).
 """

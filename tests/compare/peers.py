@@ -1,7 +1,6 @@
 """Running Knot DNS and NSD beside us: configuration, start, wait, stop."""
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 
 from geodns.zone.model import Zone
 from geodns.zone.rfc1035 import write
+from tests.ports import free_port
 
 START_SECONDS = 20  # of a peer, at the most
 PROGRAMS = ["knotd", "nsd"]
@@ -48,12 +48,6 @@ remote-control:
   control-enable: no
 {zones}
 """
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def zone_file(name: str) -> str:

@@ -11,7 +11,8 @@ import dns.query
 import pytest
 
 from tests import goldens
-from tests.compare.peers import START_SECONDS, free_port
+from tests.compare.peers import START_SECONDS
+from tests.ports import free_port
 from tests.server.serving import Process, serving
 
 CONFIG = """

@@ -85,7 +85,16 @@ BROKEN = [
     ({"peers": [{"peer": 1}]}, '"peer" is not a text'),
     ({"peers": [{"peer": "a", "down": [1], "missing": [], "at": 1}]}, '"down" is not a list of texts'),
 ]
-FIELDS = [("last", [True, 1, 2, 3]), ("last", {}), ("up", None), ("up", 1), ("failures", True), ("failures", -1), ("successes", 1001), ("since", "1")]
+FIELDS = [
+    ("last", [True, 1, 2, 3]),
+    ("last", {}),
+    ("up", None),
+    ("up", 1),
+    ("failures", True),
+    ("failures", -1),
+    ("successes", 1001),
+    ("since", "1"),
+]
 
 
 def test_a_broken_state_is_a_problem_and_no_state() -> None:

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import dns.message
+import dns.query
 import dns.rdatatype
 
 from tests.conftest import TEST_DATABASE
@@ -120,6 +121,61 @@ class Process:
         while not self.lines.empty() and (line := self.lines.get()) is not None:
             self.said.append(line)
         return code
+
+
+class Load:
+    """A client that never stops asking, by UDP and by TCP, and looks at every answer."""
+
+    def __init__(self, port: int, per_connection: int = sys.maxsize) -> None:
+        self.per_connection = per_connection  # queries over TCP
+        self.asked = 0
+        self.lost = 0
+        self.torn: list[list[str]] = []
+        self.versions: set[str] = set()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._over_udp, args=(port,)),
+            threading.Thread(target=self._over_tcp, args=(port,)),
+        ]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _over_udp(self, port: int) -> None:
+        client = Client(port)
+        client.socket.settimeout(5)
+        while not self._stop.is_set():
+            try:
+                self._look(texts(client.ask(query("version.example.com"))))
+            except TimeoutError:
+                self.lost += 1
+
+    def _over_tcp(self, port: int) -> None:
+        while not self._stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port), 5) as sock:
+                    for _ in range(self.per_connection):
+                        dns.query.send_tcp(sock, dns.message.make_query("version.example.com", "TXT"))
+                        message, _ = dns.query.receive_tcp(sock)
+                        self._look(texts(message.to_wire()))
+                        if self._stop.is_set():
+                            return
+            except (OSError, EOFError):
+                self.lost += 1
+
+    def _look(self, said: list[str]) -> None:
+        self.asked += 1
+        numbers = {text[2:] for text in said}
+        self.versions |= numbers
+        if [text[:1] for text in said] != ["a", "b"] or len(numbers) != 1:
+            self.torn.append(said)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 from geodns.config import Listen
 from geodns.server.sockets import bind_all
 from tests.conftest import ROOT
+from tests.ports import free_port
 from tests.server.serving import PATIENCE_SECONDS, Client, query, texts
 
 
@@ -37,14 +38,6 @@ def two_servers(ports: list[int]) -> Iterator[subprocess.Popen[str]]:
         popen.kill()
         popen.wait(PATIENCE_SECONDS)
         popen.stdout.close()
-
-
-def free_ports() -> list[int]:
-    """Four: two for DNS and two for HTTP."""
-    bounds = bind_all([Listen("127.0.0.1", 0)] * 4, 1 << 12)
-    for bound in bounds:
-        bound.close()
-    return [bound.listen.port for bound in bounds]
 
 
 def lines_until(popen: subprocess.Popen[str], text: str) -> list[str]:
@@ -72,7 +65,7 @@ def nobody_listens(ports: list[int]) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_two_servers_answer_and_end(number: signal.Signals):
     """ns1 and ns2 answer from zones/, three questions are told, and whatever ends it ends both."""
-    ports = free_ports()
+    ports = [free_port() for _ in range(4)]  # two for DNS and two for HTTP
     with two_servers(ports) as popen:
         told = lines_until(popen, "Ctrl-C stops both")
         assert 3 == sum(line.startswith("  dig @127.0.0.1 -p ") for line in told)
@@ -85,7 +78,7 @@ def test_two_servers_answer_and_end(number: signal.Signals):
 
 def test_a_port_that_is_taken_is_one_line():
     """One line says which port and by whom; the other server is not left running."""
-    ports = free_ports()
+    ports = [free_port() for _ in range(4)]  # two for DNS and two for HTTP
     taken = bind_all([Listen("127.0.0.1", ports[1])], 1 << 12)
     with two_servers(ports) as popen:
         said = popen.stdout.read().splitlines()

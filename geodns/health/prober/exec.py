@@ -61,7 +61,7 @@ def _end(process: asyncio.SubprocessTransport, run: "_Run") -> None:
 
 
 def environment(probe: Probe) -> dict[str, str]:
-    """What the command finds in its environment."""
+    """What the command finds in its environment: what there is to say of its check, and what is INHERITED."""
     check = probe.check
     ours = {
         "GEODNS_CHECK": check.key,
@@ -71,7 +71,8 @@ def environment(probe: Probe) -> dict[str, str]:
         "GEODNS_TIMEOUT": f"{probe.timeout:g}",
         "GEODNS_INTERVAL": f"{probe.interval:g}",
     }
-    return {name: os.environ[name] for name in INHERITED if name in os.environ} | ours
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return inherited | {name: value for name, value in ours.items() if value}
 
 
 class _Run(asyncio.SubprocessProtocol):

@@ -1,0 +1,1 @@
+"""Delegations: the form, the walk, the checks, and a world in network namespaces."""
