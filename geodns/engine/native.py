@@ -27,8 +27,8 @@ def why_not() -> str:
 class Native:
     """`answer` with the signature of the Python engine's, for whatever snapshot it is asked with.
 
-    It publishes every snapshot that is not the one before, so it is for tests and measurements: a server publishes
-    once, and answers in threads of its own.
+    It publishes every snapshot that is not the one before, so it is for tests and measurements: a server
+    publishes once, and answers in threads of its own.
     """
 
     def __init__(self) -> None:
