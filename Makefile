@@ -5,7 +5,7 @@
 # make lint     ruff and mypy; cargo fmt and clippy
 # make native   build the native engine again; it is built with everything else where there is a Rust toolchain
 # make bench    beside the nameservers that are installed; writes benchmarks/RESULTS.md
-# make fuzz     longer, with atheris, guided by coverage (FUZZ_SECONDS, 300 for each target)
+# make fuzz     longer: the native engine by random packets, the others with atheris (FUZZ_SECONDS, 300 each)
 
 # A Python that geodns runs on: the first of these that is 3.11 to 3.13.
 PYTHONS = python3 python3.13 python3.12 python3.11
@@ -50,7 +50,10 @@ bench: $(VENV)/installed-dev
 	cargo build --release --quiet --locked --manifest-path benchmarks/load/Cargo.toml
 	$(RUN) benchmarks/run.py $(BENCH)
 
-fuzz: $(VENV)/installed-fuzz
+fuzz: $(VENV)/installed-fuzz $(VENV)/native
+	@if $(HAS_CARGO); then \
+	    FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --quiet --locked --no-default-features --manifest-path $(NATIVE) --test packets; \
+	fi
 	$(RUN) -m tests.fuzz.packets -max_total_time=$(FUZZ_SECONDS)
 	$(RUN) -m tests.fuzz.zones -max_total_time=$(FUZZ_SECONDS)
 

@@ -22,11 +22,24 @@ from geodns.engine import native
 from geodns.engine.answer import answer
 from geodns.engine.cookie import cookie_for
 from geodns.engine.snapshot import Identity, Snapshot
-from geodns.geo.partition import EMBEDDED, Partition, Route, Rules, build
+from geodns.geo.partition import EMBEDDED, Partition, Route, Rules, Step, build
 from geodns.name import Name
 from geodns.table.compile import compile_zone, link, table_rules, table_steers
 from geodns.table.shape import FLAG_AA, Alternative, Body, Choice, Node, Outcome, Plan, ZoneTable
-from geodns.table.steer import TTL_UNBOUND, Pool, Standing, Steer, stand
+from geodns.table.steer import (
+    SHARE_ALL,
+    TTL_UNBOUND,
+    Member,
+    Policy,
+    Pool,
+    PoolStanding,
+    Rule,
+    Standing,
+    Steer,
+    WhenAllDown,
+    base_standing,
+    stand,
+)
 from geodns.zone import load_text
 from tests.conftest import COOKIE_SECRET, IDENTITY, NOW, SERIAL, Answer, make_locator, snapshot_of_golden
 from tests.engine.test_decide import situations
@@ -454,13 +467,7 @@ def test_every_beginning_of_every_golden(file: str) -> None:
 def test_any_decision(situation: tuple[Steer, Standing, Route], seeds: list[int]) -> None:
     """Also what no zone check lets pass: fallbacks in a circle, pools without members."""
     steer, standing, route = situation
-    alternatives = tuple(alternative(at, pool) for at, pool in enumerate(steer.pools))
-    default, nodata = plan(b"\xff\xff", b"d"), Plan(Outcome.NODATA, FLAG_AA, Body(b"", 0, 0, 0, 1))
-    choice = Choice("key", (), steer, alternatives, default, nodata, ".", 1, ())
-    chosen = Plan(Outcome.HIT, FLAG_AA, Body(b"", 0, 0, 0, 1), choice)
-    snapshot = hand_made(
-        chosen, Partition(*whole_space(0 if route else -1), 0 if route else -1, (route,) if route else ())
-    )
+    snapshot = choice_of(steer, partition_of(route))
     looked = replace(snapshot, standings={steer.key: standing})
     for seed in seeds:
         agree(looked, asked(seed, [b"\0"]))
@@ -479,17 +486,24 @@ def plan(owner: bytes, data: bytes) -> Plan:
     return Plan(Outcome.HIT, FLAG_AA, Body(octets, 1, 0, 0, 1, owners=(0,), ttls=(6,)))
 
 
-def hand_made(chosen: Plan, partition: Partition) -> Snapshot:
-    """A root zone whose apex answers everything with this."""
+def choice_of(steer: Steer, partition: Partition) -> Snapshot:
+    """A root zone whose apex answers everything with a choice."""
+    alternatives = tuple(alternative(at, pool) for at, pool in enumerate(steer.pools))
+    nothing = Body(b"", 0, 0, 0, 1)
+    nodata = Plan(Outcome.NODATA, FLAG_AA, nothing)
+    choice = Choice("key", (), steer, alternatives, plan(b"\xc0\x0c", b"default"), nodata, ".", 1, ())
+    chosen = Plan(Outcome.HIT, FLAG_AA, nothing, choice)
     root = ZoneTable(b"\0", "", 1, chosen, {}, 1)
     root.nodes[b"\0"] = Node({}, chosen, None, root)
-    assert chosen.choice is not None
-    return Snapshot(link([root]), {chosen.choice.key: partition}, cookie_secrets=(COOKIE_SECRET,))
+    return Snapshot(link([root]), {choice.key: partition}, cookie_secrets=(COOKIE_SECRET,))
 
 
-def whole_space(outcome: int) -> tuple[Any, ...]:
+def partition_of(route: Route) -> Partition:
+    """Everybody goes this way."""
+    outcome = 0 if route else -1
     outcomes = array("b", [outcome])
-    return array("I", [0]), outcomes, array("Q", [0]), array("Q", [0]), outcomes
+    highs = array("Q", [0])
+    return Partition(array("I", [0]), outcomes, highs, highs, outcomes, outcome, (route,) if route else ())
 
 
 @st.composite
@@ -520,15 +534,9 @@ def partitions(draw: st.DrawFn) -> tuple[Partition, list[int], list[int]]:
         array("Q", [start & 2**64 - 1 for start in order6]),
         array(code, [outcomes6[start] for start in order6]),
         draw(st.integers(-1, routes - 1)),
-        tuple((step_of(at),) for at in range(routes)),
+        tuple((Step(at),) for at in range(routes)),
     )
     return made, starts4, order6
-
-
-def step_of(at: int) -> Any:
-    from geodns.geo.partition import Step
-
-    return Step(at)
 
 
 @given(partitions(), st.data())
@@ -536,11 +544,7 @@ def step_of(at: int) -> Any:
 def test_any_partition(divided: tuple[Partition, list[int], list[int]], data: st.DataObject) -> None:
     """Outcomes and scopes at the borders of any runs, and anywhere between."""
     made, starts4, starts6 = divided
-    steer = steer_of_rules(len(made.routes))
-    alternatives = tuple(alternative(at, pool) for at, pool in enumerate(steer.pools))
-    default = plan(b"\xc0\x0c", b"default")
-    choice = Choice("key", (), steer, alternatives, default, default, ".", 1, ())
-    snapshot = hand_made(Plan(Outcome.HIT, FLAG_AA, Body(b"", 0, 0, 0, 1), choice), made)
+    snapshot = choice_of(steer_of_rules(len(made.routes)), made)
     borders4 = [value for start in starts4 for value in (start - 1, start, start + 1)]
     borders6 = [value for start in starts6 for value in (start - 1, start, start + 1)]
     v4 = st.sampled_from(borders4).map(lambda value: ("1", value % 2**32, 32)) | st.integers(
@@ -569,8 +573,6 @@ def test_any_partition(divided: tuple[Partition, list[int], list[int]], data: st
 
 def steer_of_rules(count: int) -> Steer:
     """A pool of one member for each rule."""
-    from geodns.table.steer import SHARE_ALL, Member, Policy, Rule, WhenAllDown, base_standing
-
     pools = tuple(Pool("", (Member("", 1, at),), Policy.ALL, 0, 0.0, 0, (), at, "") for at in range(count))
     rules = tuple(Rule((at,), False, 1, SHARE_ALL, 0, "") for at in range(count))
     return Steer("key", pools, rules, WhenAllDown.DEFAULT, 60, 30, base_standing(pools))
@@ -585,6 +587,16 @@ def test_any_order_of_publishing(order: list[tuple[int, Snapshot]], data: st.Dat
     for at, changed in order:
         for snapshot in (SNAPSHOTS[at], changed, replace(changed, standings={})):
             agree(snapshot, asked(data.draw(seeds), sorted(snapshot.table.nodes)))
+
+
+def test_a_clock_that_was_set_back(answer: Answer) -> None:
+    """Found here: a value that came up in the future, in a pool without slow start, answers as always."""
+    steer = steer_of_rules(1)
+    chosen = choice_of(steer, partition_of((Step(0),)))
+    ahead = Standing((PoolStanding((0,), True, ((0, NOW + 5),)),))
+    packet = b"\0\1\0\0\0\1\0\0\0\0\0\0\0\0\1\0\1"
+    snapshot = replace(chosen, standings={steer.key: ahead})
+    assert answer(packet, "192.0.2.53", chosen, 0, NOW) == answer(packet, "192.0.2.53", snapshot, 0, NOW)
 
 
 def test_a_long_id_leaves_no_room(answer: Answer) -> None:

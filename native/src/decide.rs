@@ -237,7 +237,7 @@ impl Search<'_> {
     }
 
     fn is_kept_back(&mut self, pool: &Pool, member: u32, since: i64, up: &[u32]) -> bool {
-        let elapsed = self.asked.now.saturating_sub(since);
+        let elapsed = self.asked.now.saturating_sub(since).max(0); // a clock may have been set back
         if elapsed >= pool.slow_start || !up.contains(&member) {
             return false;
         }
