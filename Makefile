@@ -1,9 +1,11 @@
 # make serve    two servers, ns1 and ns2, from zones/ and geo-db/
 # make test     all tests but those of make test-containers
 # make test-containers  deploy/ run for real: takes a Docker engine, debootstrap, and some minutes
-# make lint     ruff and mypy
+# make agree    20,000 cases (AGREE_CASES) of the tests that the engines agree, half an hour
+# make lint     ruff and mypy; cargo fmt and clippy
+# make native   build the native engine again; it is built with everything else where there is a Rust toolchain
 # make bench    beside the nameservers that are installed; writes benchmarks/RESULTS.md
-# make fuzz     longer, with atheris, guided by coverage (FUZZ_SECONDS, 300 for each target)
+# make fuzz     longer: the native engine by random packets, the others with atheris (FUZZ_SECONDS, 300 each)
 
 # A Python that geodns runs on: the first of these that is 3.11 to 3.13.
 PYTHONS = python3 python3.13 python3.12 python3.11
@@ -14,33 +16,53 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 FUZZ_SECONDS ?= 300
 
-.PHONY: serve test test-containers lint bench fuzz clean
+AGREE_CASES ?= 20000
+NATIVE = native/Cargo.toml
+NATIVE_SOURCES = $(NATIVE) native/Cargo.lock $(wildcard native/src/*.rs)
+HAS_CARGO = command -v cargo >/dev/null
 
-serve: $(VENV)/installed
+.PHONY: serve test test-containers agree lint native bench fuzz clean
+
+serve: $(VENV)/native
 	@$(RUN) scripts/serve_two.py
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev $(VENV)/native
+	@if $(HAS_CARGO); then cargo test --quiet --locked --no-default-features --manifest-path $(NATIVE); fi
 	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST)
 
 test-containers: $(VENV)/installed-containers
 	$(RUN) -m pytest tests/deploy/containers $(PYTEST)
 
+agree: $(VENV)/installed-dev $(VENV)/native
+	AGREE_CASES=$(AGREE_CASES) AGREE_SECONDS=7200 $(RUN) -m pytest tests/test_engines_agree.py $(PYTEST)
+
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	@if $(HAS_CARGO); then \
+	    cargo fmt --check --manifest-path $(NATIVE) && \
+	    cargo clippy --quiet --locked --all-targets --manifest-path $(NATIVE) -- -D warnings; \
+	fi
 
 bench: $(VENV)/installed-dev
 	@command -v cargo >/dev/null || { echo "make bench needs cargo, for the load generator" >&2; exit 1; }
 	cargo build --release --quiet --locked --manifest-path benchmarks/load/Cargo.toml
 	$(RUN) benchmarks/run.py $(BENCH)
 
-fuzz: $(VENV)/installed-fuzz
+fuzz: $(VENV)/installed-fuzz $(VENV)/native
+	@if $(HAS_CARGO); then \
+	    FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --quiet --locked --no-default-features --manifest-path $(NATIVE) --test packets; \
+	fi
 	$(RUN) -m tests.fuzz.packets -max_total_time=$(FUZZ_SECONDS)
 	$(RUN) -m tests.fuzz.zones -max_total_time=$(FUZZ_SECONDS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) geodns/_native.*.so native/target build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+native:
+	@rm -f $(VENV)/native
+	@$(MAKE) --no-print-directory $(VENV)/native
 
 # The environment is made anew when pyproject.toml changes, and only then.
 $(VENV)/installed: pyproject.toml
@@ -49,6 +71,14 @@ $(VENV)/installed: pyproject.toml
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $(VENV)/native $@
+
+# What pip has built, built again when the sources change. Without it the Python engine serves.
+$(VENV)/native: $(NATIVE_SOURCES) | $(VENV)/installed
+	@if $(HAS_CARGO); then \
+	    cargo build --release --quiet --locked --manifest-path $(NATIVE) && \
+	    install native/target/release/lib_native.so geodns/_native.abi3.so; \
+	fi || echo "the native engine could not be built" >&2
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -2,6 +2,7 @@
 """Measure geodns beside its peers, in one run, on loopback.
 
     zone.py's files --> servers started --> answers checked --> rounds x servers x workloads --> medians
+                                                            --> half the peak load --> latency
 
 usage: run.py                  everything, and RESULTS.md written
        run.py --only geodns,named --workloads static --rounds 1 --print
@@ -10,13 +11,11 @@ usage: run.py                  everything, and RESULTS.md written
 
 import argparse
 import ipaddress
-import json
 import os
 import platform
 import random
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,7 +33,10 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import zone
-from peers.servers import ALL, LOAD, SERVERS, Job, Running, Server, free_port
+from chart import draw
+from drive import GENERATOR, cpu_seconds, load, memory
+from extras import Extras, measure_extras
+from peers.servers import ALL, SERVERS, Job, Running, Server, free_port
 
 HERE = Path(__file__).resolve().parent
 ROUNDS = 5
@@ -43,7 +45,10 @@ READY_SECONDS = 60.0
 CHECKED = 150  # answers checked per server and workload before anything is measured
 LOAD_RECORDS = 100_000
 LOAD_ROUNDS = 3
-GENERATOR = LOAD / "geodns-load"
+PACED = ("static", "geo")  # workloads whose latency is measured at half of the server's own peak
+ENGINE_SHARE_MAX = 1.10  # of the native engine, in reflectors: what it may cost above what the kernel does
+TOYS = ("reflector", "reflector (python)", "dnslib, naive")  # not in the chart, which they would dwarf
+RATIOS = ("reflector (batches)", "gdnsd", "knot", "named", "pdns geo")
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Measured:
     server: Server
     version: str
     runs: dict[str, list[dict]] = field(default_factory=dict)
+    paced: dict[str, list[dict]] = field(default_factory=dict)
     trouble: str = ""
 
     def cpu(self, workload: str) -> list[float]:
@@ -67,18 +73,29 @@ class Measured:
         cpu = self.cpu(workload)
         return statistics.median(cpu) if cpu else None
 
+    def peak(self, workload: str) -> float:
+        """Queries a second, as many as it answers."""
+        return statistics.median(run["qps"] for run in self.runs[workload])
+
+    def latency(self, workload: str, share: str) -> float | None:
+        """Microseconds at half the peak load."""
+        runs = self.paced.get(workload)
+        return statistics.median(run["latency_us"][share] for run in runs) if runs else None
+
 
 # Answers
 
 
-def ask(port: int, name: str, kind: str, subnet: str | None = None) -> dns.message.Message:
+def ask(
+    port: int, name: str, kind: str, subnet: str | None = None, is_tcp: bool = False
+) -> dns.message.Message:
     options = []
     if subnet is not None:
         network = ipaddress.ip_network(subnet)
         options = [dns.edns.ECSOption(str(network.network_address), network.prefixlen)]
     query = dns.message.make_query(name, kind, use_edns=0, options=options, payload=1232)
     query.flags &= ~dns.flags.RD
-    return dns.query.udp(query, "127.0.0.1", port=port, timeout=2)
+    return (dns.query.tcp if is_tcp else dns.query.udp)(query, "127.0.0.1", port=port, timeout=2)
 
 
 def answer_of(message: dns.message.Message) -> tuple[str, list[str]]:
@@ -95,10 +112,10 @@ def samples(expected: dict, workload: str) -> Iterator[tuple[str, str, str | Non
     """Questions (name, type, subnet) and the right answers, drawn from a fixed seed."""
     dice = random.Random(workload)
     for _ in range(CHECKED):
-        if workload == "static":
+        if workload in ("static", "tcp"):
             name, kind, value = dice.choice(expected["static"])
             yield name, kind, None, ("NOERROR", [f"{name}. {kind} {value}".lower()])
-        elif workload == "geo":
+        elif workload == "geo" or (workload == "mixed" and dice.random() < 0.5):
             index = dice.randrange(len(expected["geo"]))
             subnet, code = dice.choice(expected["networks"])
             name = f"g{index:03d}.{expected['apex']}"
@@ -112,12 +129,12 @@ def check(running: Running, workload: str) -> str:
     expected = running.job.expected
     for name, kind, subnet, right in samples(expected, workload):
         try:
-            message = ask(running.job.port, name, kind, subnet)
+            message = ask(running.job.port, name, kind, subnet, workload == "tcp")
         except (dns.exception.DNSException, OSError) as error:
             return f"{workload}: {name} {kind}: {error!r}"
         if (found := answer_of(message)) != right:
             return f"{workload}: {name} {kind} from {subnet}: {found} instead of {right}"
-        if workload == "nxdomain" and not any(
+        if right[0] == "NXDOMAIN" and not any(
             rrset.rdtype == dns.rdatatype.SOA for rrset in message.authority
         ):
             return f"{workload}: {name}: no SOA in the authority section"
@@ -146,26 +163,6 @@ def wait_ready(running: Running, seconds: float) -> float | None:
 
 
 # Load
-
-
-def load(running: Running, workload: str, seconds: float, core: int | None) -> dict:
-    job = running.job
-    command = [
-        str(GENERATOR),
-        "--target",
-        f"127.0.0.1:{job.port}",
-        "--workload",
-        workload,
-        "--questions",
-        str(job.data),
-    ]
-    command += ["--pid", str(running.process.pid), "--seconds", str(seconds), "--count", "20000000"]
-    if core is not None:
-        command += ["--core", str(core)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{running.server.name}, {workload}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
 
 
 @contextmanager
@@ -211,6 +208,15 @@ def measure(
                             result.runs[workload].append(run)
                             cpu, lost = run["cpu_us_per_query"], run["lost"]
                             say(f"round {number + 1} {running.server.name} {workload}: {cpu} us, {lost} lost")
+            for _ in range(options.rounds):
+                for running, result in alive:
+                    for workload in result.runs if running.server.is_checked else ():
+                        if workload in PACED and running.server.program != sys.executable:
+                            rate = max(1.0, result.peak(workload) / 2)
+                            run = load(
+                                running, workload, options.seconds, load_core, "--rate", str(round(rate))
+                            )
+                            result.paced.setdefault(workload, []).append(run)
         finally:
             for running, _ in alive:
                 running.stop()
@@ -273,42 +279,6 @@ def load_once(running: Running, result: Loaded) -> str:
     return f"not ready after {READY_SECONDS:.0f} s"
 
 
-def memory(root: int, file: str, key: str) -> float:
-    """Megabytes that the field says for a process and all below it."""
-    kilobytes = 0
-    for pid in tree(root):
-        try:
-            text = Path(f"/proc/{pid}/{file}").read_text()
-        except OSError:
-            continue  # it ended
-        found = re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE)
-        kilobytes += int(found[1]) if found else 0
-    return kilobytes / 1024
-
-
-def cpu_seconds(root: int) -> float:
-    """User and system time of a process, its threads, what is below it and what was: proc_pid_stat(5)."""
-    ticks = 0
-    for pid in tree(root):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def tree(root: int) -> list[int]:
-    found = [root]
-    for pid in found:
-        try:
-            threads = list(Path(f"/proc/{pid}/task").iterdir())
-            found += [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-        except OSError:
-            continue
-    return found
-
-
 # Words
 
 
@@ -321,12 +291,11 @@ def ratio(value: float | None, base: float | None) -> str:
 
 
 def table(results: list[Measured], workload: str) -> str:
-    bases = {name: base_of(results, name, workload) for name in ("named", "pdns geo", "reflector")}
-    lines = [
-        "| server | CPU µs/query | spread | × named | × pdns geo | × reflector | q/s | p50, µs | p99, µs "
-        "| lost |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+    found = {name: base_of(results, name, workload) for name in RATIOS}
+    bases = {name: base for name, base in found.items() if base}
+    heads = ["server", "CPU µs/query", "spread", *(f"× {name}" for name in bases)]
+    heads += ["q/s", "p50, µs", "p99, µs", "lost"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" + "|--:" * (len(heads) - 1) + "|"]
     for result in results:
         runs = result.runs.get(workload)
         if not runs:
@@ -346,33 +315,65 @@ def table(results: list[Measured], workload: str) -> str:
     return "\n".join(lines)
 
 
+def latency_table(results: list[Measured]) -> str:
+    lines = [
+        "| server | workload | q/s | p50, µs | p99, µs | p99.9, µs | lost |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for workload in PACED:
+        for result in (result for result in results if workload in result.paced):
+            cells = [
+                result.server.name,
+                workload,
+                number(statistics.median(run["qps"] for run in result.paced[workload]), 0),
+                *(number(result.latency(workload, share), 0) for share in ("p50", "p99", "p999")),
+                str(sum(run["lost"] for run in result.paced[workload])),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def base_of(results: list[Measured], name: str, workload: str) -> float | None:
     return next((result.median(workload) for result in results if result.server.name == name), None)
 
 
-def claims(results: list[Measured], loaded: list[Loaded]) -> list[str]:
+def claims(results: list[Measured], loaded: list[Loaded], extras: Extras | None) -> list[str]:
     """What the project says of its speed, each with what this run found."""
     lines = []
-    for result in (result for result in results if result.server.name.startswith("geodns")):
+
+    def claim(what: str, mine: float | None, most: float | None, unit: str = "µs") -> None:
+        if mine is not None and most is not None:
+            word = "holds" if mine <= most else "**does not hold**"
+            lines.append(f"- {what} ({most:,.1f} {unit}): {mine:,.1f} {unit}, {word}.")
+
+    by_name = {result.server.name: result for result in results}
+    if native := by_name.get("geodns (native)"):
+        for workload in native.runs:
+            mine = native.median(workload)
+            if workload != "mixed" and (floor := base_of(results, RATIOS[0], workload)):
+                what = f"geodns (native), {workload}: at most {ENGINE_SHARE_MAX:.2f} × {RATIOS[0]}"
+                claim(what, mine, ENGINE_SHARE_MAX * floor)
+            for peer in ("gdnsd", "knot"):
+                claim(f"geodns (native), {workload}: at most {peer}", mine, base_of(results, peer, workload))
+        if knot := by_name.get("knot"):
+            for workload in native.paced:
+                what = f"geodns (native), {workload}: p99 at half the peak load at most Knot's"
+                claim(what, native.latency(workload, "p99"), knot.latency(workload, "p99"))
+    if extras is not None:
+        lines += extras.claims()
+    if python := by_name.get("geodns (python)"):
         for workload, peer, factor in (
-            ("geo", "pdns geo", 1.0),
-            ("static", "named", 2.0),
-            ("nxdomain", "named", 2.0),
+            ("geo", "pdns geo", 1),
+            ("static", "named", 2),
+            ("nxdomain", "named", 2),
         ):
-            mine, theirs = result.median(workload), base_of(results, peer, workload)
-            if mine is not None and theirs is not None:
-                word = "holds" if mine <= factor * theirs else "**does not hold**"
-                lines.append(
-                    f"- {result.server.name}, {workload}: at most {factor:g} × {peer} "
-                    f"({factor * theirs:.1f} µs): {mine:.1f} µs, {word}."
-                )
+            base = base_of(results, peer, workload)
+            what = f"geodns (python), {workload}: at most {factor} × {peer}"
+            claim(what, python.median(workload), factor * base if base else None)
     for result in (result for result in loaded if result.server.name.startswith("geodns") and result.seconds):
         seconds, peak = statistics.median(result.seconds), statistics.median(result.peak)
-        word = "holds" if seconds < 10 and peak < 400 else "**does not hold**"
-        lines.append(
-            f"- {result.server.name}: {LOAD_RECORDS:,} records in less than 10 s and 400 MB: "
-            f"{seconds:.1f} s, {peak:.0f} MB at most, {word}."
-        )
+        claim(f"{result.server.name}: {LOAD_RECORDS:,} records, ready", seconds, 10.0, "s")
+        claim(f"{result.server.name}: {LOAD_RECORDS:,} records, peak memory", peak, 400.0, "MB")
     return lines
 
 
@@ -408,7 +409,11 @@ def machine() -> str:
 
 
 def report(
-    results: list[Measured], loaded: list[Loaded], options: argparse.Namespace, loads: tuple[float, float]
+    results: list[Measured],
+    loaded: list[Loaded],
+    extras: Extras | None,
+    options: argparse.Namespace,
+    loads: tuple[float, float],
 ) -> str:
     parts = [
         "# Results of one run",
@@ -427,13 +432,41 @@ def report(
         left_out = [workload for workload in ALL if workload not in result.server.workloads]
         remark = result.trouble or (f"cannot do: {', '.join(left_out)}" if left_out else "")
         parts.append(f"| {result.server.name} | {one_line(result.version)} | {one_line(remark)} |")
-    for workload in dict.fromkeys(workload for result in results for workload in result.runs):
+    for workload in workloads_of(results):
         parts += ["", f"## {workload}", "", table(results, workload)]
+    if any(result.paced for result in results):
+        parts += ["", "## Latency at half the server's own peak load", "", latency_table(results)]
+    if extras is not None:
+        parts += extras.sections()
     if loaded:
         parts += ["", f"## Loading {LOAD_RECORDS:,} records", "", loading_table(loaded)]
-    if found := claims(results, loaded):
+    if found := claims(results, loaded, extras):
         parts += ["", "## What is claimed", "", *found]
     return "\n".join(parts) + "\n"
+
+
+def workloads_of(results: list[Measured]) -> list[str]:
+    return list(dict.fromkeys(workload for result in results for workload in result.runs))
+
+
+def chart(results: list[Measured]) -> str:
+    """The picture of the run."""
+    groups = {}
+    for workload in workloads_of(results):
+        shown = [result for result in results if result.cpu(workload) and result.server.name not in TOYS]
+        groups[workload] = [
+            (
+                result.server.name,
+                result.median(workload) or 0,
+                min(result.cpu(workload)),
+                max(result.cpu(workload)),
+            )
+            for result in shown
+        ]
+    note = (
+        f"{machine()}, {datetime.now(UTC):%Y-%m-%d}; one core, loopback; lines: least to most of the rounds"
+    )
+    return draw(groups, "CPU time per query, microseconds (less is better)", note)
 
 
 def say(text: str) -> None:
@@ -450,6 +483,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--load-rounds", type=int, default=LOAD_ROUNDS, help="0: do not measure loading")
     parser.add_argument("--load-only", action="store_true")
+    parser.add_argument("--no-extras", action="store_true", help="no replaced snapshots, no idle connections")
     parser.add_argument("--geo-db", type=Path, default=HERE.parent / "geo-db" / "city-lite.mmdb")
     parser.add_argument("--print", action="store_true", help="print the report and leave RESULTS.md alone")
     return parser.parse_args()
@@ -472,12 +506,20 @@ def main() -> int:
         folder = Path(name)
         workloads = options.workloads.split(",")
         results = [] if options.load_only else measure(servers, workloads, options, folder)
+        extras = None
+        if not (options.load_only or options.no_extras) and any(
+            "native" in server.name for server in servers
+        ):
+            with cores() as (server_core, load_core):
+                extras = measure_extras(folder, options.geo_db, options.rounds, server_core, load_core)
         loaded = measure_loading(servers, options, folder) if options.load_rounds else []
-    text = report(results, loaded, options, (before, os.getloadavg()[0]))
+    text = report(results, loaded, extras, options, (before, os.getloadavg()[0]))
     if options.print:
         print(text)
     else:
         (HERE / "RESULTS.md").write_text(text)
+        if workloads_of(results):
+            (HERE / "cpu.svg").write_text(chart(results))
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from geodns.engine import native
 from geodns.engine.answer import answer as python_answer
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.geo import overrides
@@ -28,6 +29,8 @@ COOKIE_SECRET = bytes.fromhex("e5e973e5a6b2a43f48e7dc849e37bfcf")  # RFC 9018 ap
 Answer = Callable[..., bytes | None]
 SnapshotOf = Callable[..., Snapshot]
 ENGINES: dict[str, Answer] = {"python": python_answer}
+if not native.why_not():
+    ENGINES["native"] = native.Native().answer
 
 
 @pytest.fixture(params=sorted(ENGINES))

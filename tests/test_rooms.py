@@ -14,7 +14,11 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
     "zone": ({"name", "problems", "geo"}, "it reads files and knows nothing of what is answered"),
     "geo": ({"problems"}, "it knows addresses and places, and no DNS"),
     "table": ({"name", "zone", "geo"}, "it is made of checked zones and has no sockets, files or clocks"),
-    "engine": ({"name", "table", "geo"}, "it is pure: packet to packet, without YAML, databases or sockets"),
+    "_native": (set(), "it is Rust, and has its own rooms"),
+    "engine": (
+        {"name", "table", "geo", "_native"},
+        "it is pure: packet to packet, without YAML, databases or sockets",
+    ),
     "explain": (
         {"name", "zone", "geo", "table", "engine", "health"},
         "it asks those who decide, and decides nothing",
@@ -26,7 +30,7 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
         "it compares a zone with what the world sees, and serves nothing",
     ),
     "server": (
-        {"name", "problems", "zone", "geo", "table", "engine", "config", "health", "control"},
+        {"name", "problems", "zone", "geo", "table", "engine", "config", "health", "control", "_native"},
         "it has the sockets and clocks and puts the others together",
     ),
     "control": (

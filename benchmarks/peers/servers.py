@@ -27,8 +27,9 @@ STOP_SECONDS = 10  # a server that does not end by then is killed
 
 PDNS, SO = "*/pdns/lib", "backend.so"
 
-STATIC = ("static", "nxdomain")
-ALL = ("static", "geo", "nxdomain")
+ALL = ("static", "geo", "nxdomain", "mixed", "tcp")
+STATIC = ("static", "nxdomain", "tcp")  # without Client Subnet
+UDP = ("static", "geo", "nxdomain", "mixed")
 
 
 @dataclass(frozen=True)
@@ -297,16 +298,16 @@ SERVERS = (
         "reflector (batches)",
         str(LOAD / "reflector"),
         "benchmarks/load",
-        ALL,
+        UDP,
         _reflector_batch,
         is_checked=False,
     ),
-    Server("reflector", str(LOAD / "reflector"), "benchmarks/load", ALL, _reflector, is_checked=False),
+    Server("reflector", str(LOAD / "reflector"), "benchmarks/load", UDP, _reflector, is_checked=False),
     Server(
         "reflector (python)",
         sys.executable,
         "this repository",
-        ALL,
+        UDP,
         _reflector_python,
         ("-V",),
         is_checked=False,
@@ -335,6 +336,7 @@ SERVERS = (
         ("--version",),
         f"{PDNS}geoip{SO}",
     ),
+    Server("geodns (native)", "geodns", "this repository", ALL, _geodns("native"), ("version",)),
     Server("geodns (python)", "geodns", "this repository", ALL, _geodns("python"), ("version",)),
-    Server("dnslib, naive", sys.executable, "PyPI: dnslib", ALL, _dnslib, ("-V",)),
+    Server("dnslib, naive", sys.executable, "PyPI: dnslib", UDP, _dnslib, ("-V",)),
 )

@@ -26,6 +26,7 @@ _COMMANDS = {
     "import": ("geodns.cli.convert:import_", "Turn an RFC 1035 zone file into YAML."),
     "export": ("geodns.cli.convert:export", "Turn a zone into an RFC 1035 zone file."),
     "geo": ("geodns.cli.geo:geo", "Ask the geo databases."),
+    "bench": ("geodns.cli.bench:bench", "Load a nameserver, and measure what it does."),
     "schema": ("geodns.cli.schema:schema", "Print the JSON Schema of a zone file, for editors."),
     "ping": ("geodns.cli.ping:ping", "Ask the running server whether it answers, over UDP and TCP."),
     "version": ("geodns.cli.version:version", "Print the version."),

@@ -16,6 +16,7 @@ _HEADER = Struct("!HHHHH")  # flags and the four counts
 _OPT = Struct("!BHHBBHH")
 _OPTION = Struct("!HH")
 _WORD = Struct("!H")
+_NOTHING = Body(b"", 0, 0, 0, 0)
 
 
 def message(
@@ -43,9 +44,10 @@ def message(
         ancount += body.ancount
         nscount += body.nscount
         arcount += body.arcount
-    if len(data) > room:
-        before = len(data) - len(bodies[-1].data)
-        for octets, count in bodies[-1].cuts:
+    if len(data) > room:  # which is below 0 where a long NSID meets a long name
+        last = bodies[-1] if bodies else _NOTHING
+        before = len(data) - len(last.data)
+        for octets, count in last.cuts:
             if before + octets <= room:
                 data = data[: before + octets]
                 arcount = count

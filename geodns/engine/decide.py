@@ -226,7 +226,7 @@ class _Search:
     def _kept_back(self, pool: Pool, standing: PoolStanding) -> set[int]:
         kept = set()
         for member, since in standing.ramps:
-            elapsed = self._now - since
+            elapsed = max(0, self._now - since)  # a clock may have been set back
             if member in standing.up and elapsed < pool.slow_start:
                 self._hashed.add(Hashed.SLOW_START)
                 if is_kept_back(self._subnet, pool.members[member].seed, elapsed, pool.slow_start):

@@ -7,30 +7,29 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from geodns.config import Config, Tokens, cookie_secrets, server_id, tokens
+from geodns.engine.native import why_not
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.problems import Problem
-from geodns.server import activation, takeover
+from geodns.server import activation, native, takeover
 from geodns.server.keeper import Keeper
 from geodns.server.library import Library, Settings
+from geodns.server.listeners import Listeners, PythonListeners
 from geodns.server.notify import Notifier
 from geodns.server.reload import Reloader, status
 from geodns.server.say import Sayer
 from geodns.server.served import Served
-from geodns.server.sockets import BindError, Bound, bind_all, bind_tcp
-from geodns.server.tcp import TcpServer
-from geodns.server.udp import UdpServer
+from geodns.server.sockets import UDP_KINDS, BindError, Bound, bind_all, bind_tcp
 from geodns.table.compile import link
 
 if TYPE_CHECKING:
+    from geodns._native import Engine
     from geodns.control.app import ControlApp
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
 SPARE_DESCRIPTORS = 192  # beside those of DNS: listeners, files, pipes to children, 64 connections of HTTP
-NATIVE_MODULE = "geodns._native"
 VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
 
 Reread = Callable[[], tuple[Config | None, list[Problem]]]
@@ -42,8 +41,9 @@ def run(config: Config, reread: Reread | None = None) -> int:
     `reread` gives the config anew for SIGHUP; without it SIGHUP reads only zones and databases again.
     """
     say = Sayer()
-    if config.engine == "native" and find_spec(NATIVE_MODULE) is None:
-        say("the native engine is not built in this installation (--engine python, or auto)")
+    engine, why = _engine(config)
+    if engine is None and config.engine == "native":
+        say(f"{why.replace('native one', 'native engine')} (--engine python, or auto)")
         return 1
     secret = os.urandom(16)  # for this run, when none is configured
     settings, shown, problems = _settings(config, secret)
@@ -51,7 +51,8 @@ def run(config: Config, reread: Reread | None = None) -> int:
         say.line(str(problem))
     if any(problem.is_error for problem in problems):
         return 1
-    _allow_descriptors(config, say)
+    udp_sockets = native.cores() if engine is not None else 1
+    _allow_descriptors(config, udp_sockets * len(config.addresses), say)
     given, remarks = activation.sockets(config.control.addresses)
     for remark in remarks:
         say(remark)
@@ -61,7 +62,7 @@ def run(config: Config, reread: Reread | None = None) -> int:
         given = {} if predecessor is None else predecessor.taken
     bounds: list[Bound] = []
     try:
-        bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, given)
+        bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, udp_sockets, given)
         control = bind_tcp(config.control.addresses, given)
     except BindError as error:
         say(str(error))
@@ -72,7 +73,7 @@ def run(config: Config, reread: Reread | None = None) -> int:
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        run = _Run(config, settings, shown, secret, bounds, control, say, reread, predecessor)
+        run = _Run(config, settings, shown, secret, bounds, control, say, reread, predecessor, engine, why)
         return asyncio.run(run.run())
     finally:
         for bound in bounds:
@@ -95,23 +96,32 @@ class _Run:
         say: Sayer,
         reread: Reread | None,
         predecessor: takeover.Predecessor | None,
+        engine: "Engine | None",
+        why: str,
     ) -> None:
         self._secret = secret
+        self._which = "native" if engine is not None else f"python: {why}" if why else "python"
         self._bounds = bounds
         self._control_sockets = control
         self._say = say
         self._reread_config = reread
         self._notifier = Notifier()
-        self._served = Served(Snapshot(link([])), say)
+        self._served = (
+            Served(Snapshot(link([])), say)
+            if engine is None
+            else Served(Snapshot(link([])), say, publish=engine.publish)
+        )
         self._keeper = Keeper(config, shown, server_id(config), self._served, say, self._changed)
         self._library = Library(config, settings, self._served, self._keeper)
         self._control = _control_app(self._keeper, shown.own, say) if control else None
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
-        self._tcp = TcpServer(self._served, config.limits)
-        self._udp = [UdpServer(bound, self._served, self._lost) for bound in bounds]
+        self._listeners: Listeners = (
+            PythonListeners(bounds, config.limits, self._served, self._lost)
+            if engine is None
+            else native.NativeListeners(bounds, config.limits, engine, say, self._lost)
+        )
         self._predecessor = predecessor
-        sockets = {("udp", bound.listen): bound.udp for bound in bounds}
-        sockets |= {("tcp", bound.listen): bound.tcp for bound in bounds}
+        sockets = {key: one for bound in bounds for key, one in bound.sockets().items()}
         sockets |= {
             ("control", listen): one for listen, one in zip(config.control.addresses, control, strict=True)
         }
@@ -148,9 +158,7 @@ class _Run:
         return self._code
 
     async def _start(self) -> None:
-        for udp in self._udp:
-            udp.start()
-        await self._tcp.start(self._bounds)
+        await self._listeners.start()
         if self._control is not None:
             await self._control.start(self._control_sockets)
         if self._predecessor is None:
@@ -159,7 +167,7 @@ class _Run:
         if not zones:
             self._say(f"no zone is served: there is no good zone file in {self._library.config.zones}")
         where = ", ".join(str(bound.listen) for bound in self._bounds)
-        self._say(f"ready: {zones} zones on {where} (engine python)")
+        self._say(f"ready: {zones} zones on {where} (engine {self._which})")
         self._told = self._status()
         self._notifier.ready(self._told)
         if self._predecessor is not None:
@@ -181,10 +189,9 @@ class _Run:
         self._notifier.stopping()
         self._library.stop()
         if self._is_draining:
-            await self._drain()
-        for udp in self._udp:
-            udp.stop()
-        await self._tcp.stop()
+            await self._listeners.drain()
+        else:
+            await self._listeners.stop()
         if self._control is not None:
             await self._control.stop()
         await self._keeper.stop()
@@ -198,17 +205,10 @@ class _Run:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _drain(self) -> None:
-        """Leave the sockets to our successor, and what was taken from them answered."""
-        self._served.drain()
-        for udp in self._udp:
-            await asyncio.to_thread(udp.drain)
-        await self._tcp.drain()
-
     async def _watchdog(self) -> None:
         """Signs of life, as long as the threads that answer live and this loop turns."""
         seconds = self._notifier.watchdog_seconds
-        while seconds and all(udp.is_alive for udp in self._udp):
+        while seconds and self._listeners.is_alive:
             self._notifier.alive()
             await asyncio.sleep(seconds)
         await self._stopping.wait()
@@ -228,7 +228,7 @@ class _Run:
         self._loop.call_soon_threadsafe(tell)
 
     def _lost(self) -> None:
-        """A UDP thread ended by itself: to start anew is better than to answer on some addresses only."""
+        """A thread ended by itself: to start anew is better than to answer on some addresses only."""
 
         def end() -> None:
             self._code = 1
@@ -258,7 +258,7 @@ class _Run:
         self._keeper.configure(config, shown, server_id(config))
         if self._control is not None:
             self._control.token = shown.own
-        self._tcp.limits = config.limits
+        self._listeners.limit(config.limits)
         return config
 
 
@@ -271,7 +271,7 @@ def _control_app(keeper: Keeper, token: str | None, say: Sayer) -> "ControlApp":
 
 def _keys(config: Config) -> list[takeover.Key]:
     """The sockets that this config asks for."""
-    keys = [(kind, listen) for listen in config.addresses for kind in ("udp", "tcp")]
+    keys = [(kind, listen) for listen in config.addresses for kind in (*UDP_KINDS, "tcp")]
     return keys + [("control", listen) for listen in config.control.addresses]
 
 
@@ -287,9 +287,20 @@ def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Pro
     return Settings(identity, secrets or (secret,)), shown, problems + more
 
 
-def _allow_descriptors(config: Config, say: Sayer) -> None:
+def _engine(config: Config) -> tuple["Engine | None", str]:
+    """The native engine, unless it is not wanted; or why it can not be had."""
+    why = "" if config.engine == "python" else why_not()
+    if config.engine == "python" or why:
+        return None, why
+    from geodns._native import Engine  # as why_not has found, it is there
+
+    return Engine(), ""
+
+
+def _allow_descriptors(config: Config, udp_sockets: int, say: Sayer) -> None:
     """Raise the limit on open files as far as the connections may need it."""
-    wanted = config.limits.tcp_connections + SPARE_DESCRIPTORS
+    # twice: ours and the duplicates that the native threads have
+    wanted = config.limits.tcp_connections + 2 * udp_sockets + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

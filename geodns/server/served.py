@@ -43,23 +43,34 @@ class Served:
     that two who do so at a time do not lose what one of them has changed.
     """
 
-    __slots__ = ("_publishing", "answer", "engine_errors", "say", "snapshot")
+    __slots__ = ("_publish", "_publishing", "answer", "engine_errors", "say", "snapshot")
 
-    def __init__(self, snapshot: Snapshot, say: Sayer, answer: Answer = answer) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        say: Sayer,
+        answer: Answer = answer,
+        publish: Callable[[Snapshot], object] = lambda snapshot: None,
+    ) -> None:
+        """`publish` gets every snapshot before it counts as published: the native engine copies it there."""
         self.snapshot = snapshot
         self.say = say
         self.answer = answer
         self.engine_errors = 0  # queries on which the engine raised: each of them is a bug in it
+        self._publish = publish
         self._publishing = threading.Lock()
 
     def publish(self, **changes: Any) -> None:
         """Serve from a snapshot that is the one before but for these fields."""
         with self._publishing:
-            if not isinstance(self.snapshot, _Over):
-                self.snapshot = replace(self.snapshot, **changes)
+            if isinstance(self.snapshot, _Over):
+                return
+            snapshot = replace(self.snapshot, **changes)
+            self._publish(snapshot)
+            self.snapshot = snapshot
 
     def drain(self) -> None:
-        """From now on every query raises Drained in the engine, and nothing is published any more."""
+        """From now on every query raises Drained in the Python engine, and nothing is published any more."""
         with self._publishing:
             self.snapshot = cast(Snapshot, _Over(self.snapshot))
 

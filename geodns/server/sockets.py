@@ -31,6 +31,9 @@ _PMTUDISC_OMIT = 5
 
 _NONE: dict[tuple[str, Listen], socket.socket] = {}
 
+UDP_KINDS = ("udp", *(f"udp {number}" for number in range(2, 65)))
+"""The UDP sockets of one address, of which a server with several threads has several."""
+
 
 class BindError(Exception):
     """A listen address can not be had; the message says which, why, and what to do."""
@@ -38,29 +41,42 @@ class BindError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The sockets of one listen address; `listen` has the real port."""
+    """The sockets of one listen address; `listen` has the real port.
+
+    With `more_udp` the kernel spreads the clients over all the UDP sockets, by their addresses and ports.
+    """
 
     listen: Listen
     udp: socket.socket
     tcp: socket.socket
+    more_udp: tuple[socket.socket, ...] = ()
 
     def close(self) -> None:
-        self.udp.close()
-        self.tcp.close()
+        for sock in (self.udp, self.tcp, *self.more_udp):
+            sock.close()
+
+    def sockets(self) -> dict[tuple[str, Listen], socket.socket]:
+        """By what they are for and their address, as a successor is given them."""
+        kinds = zip(UDP_KINDS, (self.udp, *self.more_udp), strict=False)
+        return {("tcp", self.listen): self.tcp} | {(kind, self.listen): sock for kind, sock in kinds}
 
 
 Given = Mapping[tuple[str, Listen], socket.socket]
-"""Sockets that are bound already, by what they are for ("udp", "tcp" or "control") and their address."""
+"""Sockets that are bound already: what they are for ("tcp", "control", or one of UDP_KINDS), and where."""
 
 
-def bind_all(listens: Iterable[Listen], receive_buffer_octets: int, given: Given = _NONE) -> list[Bound]:
-    """Bind every address, or none; what is `given` is taken. Raises BindError for the first that can not be
-    had.
+def bind_all(
+    listens: Iterable[Listen], receive_buffer_octets: int, udp_sockets: int = 1, given: Given = _NONE
+) -> list[Bound]:
+    """Bind every address, or none. Raises BindError for the first that can not be had.
+
+    Each address gets `udp_sockets` for UDP, so that as many threads can serve it without waiting for another.
+    What is `given` is taken instead, all of it: each socket has a queue of its own.
     """
     bound: list[Bound] = []
     try:
         for listen in listens:
-            bound.append(_bind(listen, receive_buffer_octets, given))  # noqa: PERF401  to be closed below
+            bound.append(_bind(listen, receive_buffer_octets, udp_sockets, given))  # noqa: PERF401  closed below
     except BindError:
         for one in bound:
             one.close()
@@ -84,7 +100,7 @@ def bind_tcp(listens: Iterable[Listen], given: Given = _NONE) -> list[socket.soc
     return bound
 
 
-def _bind(listen: Listen, receive_buffer_octets: int, given: Given) -> Bound:
+def _bind(listen: Listen, receive_buffer_octets: int, udp_sockets: int, given: Given) -> Bound:
     for tries_left in reversed(range(PORT_TRIES if listen.port == 0 else 1)):
         udp = given.get(("udp", listen)) or _socket(listen, socket.SOCK_DGRAM)
         try:
@@ -92,8 +108,11 @@ def _bind(listen: Listen, receive_buffer_octets: int, given: Given) -> Bound:
             if ("udp", listen) not in given:
                 _bind_to(udp, listen)
             real = Listen(listen.host, udp.getsockname()[1])
-            if ("tcp", listen) in given:
-                return Bound(real, udp, given["tcp", listen])
+            if ("udp", listen) in given and ("tcp", listen) in given:
+                others = tuple(given[kind, listen] for kind in UDP_KINDS[1:] if (kind, listen) in given)
+                for other in others:
+                    _prepare_udp(other, listen, receive_buffer_octets)
+                return Bound(real, udp, given["tcp", listen], others)
             tcp = _socket(real, socket.SOCK_STREAM)
         except BaseException:
             udp.close()
@@ -104,13 +123,36 @@ def _bind(listen: Listen, receive_buffer_octets: int, given: Given) -> Bound:
             # silence.
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             _bind_to(tcp, real)
-            return Bound(real, udp, tcp)
+            if udp_sockets == 1:
+                return Bound(real, udp, tcp)
+            udp.close()
+            first, *more = _udp_group(real, receive_buffer_octets, udp_sockets)
+            return Bound(real, first, tcp, tuple(more))
         except BaseException as error:
             udp.close()
             tcp.close()
             if not (tries_left and isinstance(error, BindError) and _is_in_use(error)):
                 raise
     raise AssertionError("the last try returns or raises")
+
+
+def _udp_group(listen: Listen, receive_buffer_octets: int, count: int) -> list[socket.socket]:
+    """Sockets of one address, which nobody else had a moment ago: one without SO_REUSEPORT was bound there.
+
+    Nor can another server come in beside them later, if it asks in the same way.
+    """
+    group: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            group.append(_socket(listen, socket.SOCK_DGRAM))
+            group[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _prepare_udp(group[-1], listen, receive_buffer_octets)
+            _bind_to(group[-1], listen)
+    except BaseException:
+        for sock in group:
+            sock.close()
+        raise
+    return group
 
 
 def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:

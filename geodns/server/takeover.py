@@ -61,7 +61,7 @@ class Predecessor:
 
 def ask(wanted: Iterable[Key]) -> Predecessor | None:
     """The sockets of a server of the same user that runs at one of these addresses; None: there is none."""
-    wanted = [key for key in wanted if key[1].port][:SOCKETS_MAX]
+    wanted = [key for key in wanted if key[1].port]
     for listen in dict.fromkeys(listen for _, listen in wanted):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
@@ -148,6 +148,8 @@ class Handover:
             return
         wanted = [(kind, parse_listen(listen)[0]) for kind, listen in greeting["sockets"]]
         given = {key: self._sockets[key] for key in wanted if key in self._sockets}
+        if len(given) > SOCKETS_MAX:
+            return
         await self._save()
         told = json.dumps({"sockets": [[kind, str(listen)] for kind, listen in given]}).encode()
         socket.send_fds(connection, [told], [one.fileno() for one in given.values()])

@@ -1,6 +1,6 @@
-"""Fuzz the packet path with atheris, guided by coverage: `make fuzz`.
+"""Fuzz the packet path with atheris, guided by coverage of the Python engine: `make fuzz`.
 
-What it finds becomes a golden or a case of tests/engine.
+The native engine has to say the same, where it is built. What is found becomes a golden or a case in tests.
 """
 
 import sys
@@ -10,20 +10,27 @@ from tempfile import TemporaryDirectory
 import atheris
 
 with atheris.instrument_imports(include=["geodns"]):
+    from geodns.engine import native
     from geodns.engine.answer import answer
     from tests.conftest import NOW, snapshot_of_golden
     from tests.goldens import ANSWERS, ask, read
 
 SNAPSHOTS = [snapshot_of_golden(file.name) for file in sorted(ANSWERS.glob("*.md"))]
+# One for each snapshot, so that none is copied again.
+NATIVE = [native.Native() for _ in SNAPSHOTS] if not native.why_not() else []
 
 
 def one(data: bytes) -> None:
     """The first octet picks the snapshot, the second the client and the transport, the rest is the packet."""
     if len(data) < 2:
         return
-    snapshot = SNAPSHOTS[data[0] % len(SNAPSHOTS)]
+    at = data[0] % len(SNAPSHOTS)
+    snapshot = SNAPSHOTS[at]
     client = "2001:db8::1" if data[1] & 1 else f"127.{data[1] >> 2}.0.1"
-    wire = answer(data[2:], client, snapshot, data[1] << 24, NOW, stream=bool(data[1] & 2))
+    asked = (data[2:], client, snapshot, data[1] << 24, NOW, bool(data[1] & 2))
+    wire = answer(*asked)
+    if NATIVE:
+        assert wire == NATIVE[at].answer(*asked)
     if wire is None:
         return
     assert wire[:2] == data[2:4]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import dns.message
@@ -20,7 +21,8 @@ import dns.rdatatype
 from tests.conftest import TEST_DATABASE
 
 PATIENCE_SECONDS = 30.0  # for something that takes a second, on a machine that is busy with other things
-READY = re.compile(r"geodns: ready: (\d+) zones on (.*) \(engine python\)")
+READY = re.compile(r"geodns: ready: (\d+) zones on (.*) \(engine (native|python.*)\)")
+IS_NATIVE_BUILT = find_spec("geodns._native") is not None
 
 
 def zone_text(version: int = 1, extra: str = "") -> str:
@@ -185,7 +187,10 @@ def serving(
     environment: dict[str, str] | None = None,
     before: tuple[str, ...] = (),
 ) -> Iterator[Process]:
-    """`geodns serve` in `folder`, with a quick config unless `config` is given; ended when the block ends."""
+    """`geodns serve` in `folder`, with a quick config unless `config` is given; ended when the block ends.
+
+    The engine is the one that users get, unless an argument says which.
+    """
     (folder / "zones").mkdir(exist_ok=True)
     overrides = "{127.0.0.0/8: database}"
     text = config or f"geo: {{databases: [{TEST_DATABASE}], overrides: {overrides}}}\n"

@@ -10,9 +10,7 @@ import pytest
 
 from geodns.config import Listen
 from geodns.server import activation, takeover
-from tests.server.serving import Client, Load, serving, write_zone
-
-UPGRADES = 2
+from tests.server.serving import IS_NATIVE_BUILT, Client, Load, serving, write_zone
 
 
 @pytest.fixture
@@ -28,16 +26,23 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def test_an_upgrade_under_load_loses_nothing(folder: Path, stack: ExitStack) -> None:
+ENGINES = [("auto", "auto", "auto"), ("python", "native", "python")]
+
+
+@pytest.mark.parametrize("engines", ENGINES if IS_NATIVE_BUILT else ENGINES[:1])
+def test_an_upgrade_under_load_loses_nothing(
+    folder: Path, stack: ExitStack, engines: tuple[str, ...]
+) -> None:
     """Servers one after the other: every UDP query is answered, no TCP query is cut off, and each of
     those that are replaced ends by itself, with 0.
     """
-    running = stack.enter_context(serving(folder))
+    running = stack.enter_context(serving(folder, "--engine", engines[0]))
     (port,) = running.ports()
     with Load(port, per_connection=50) as load, Load(port, per_connection=1) as more:
-        for version in range(2, 2 + UPGRADES):
+        for version, engine in enumerate(engines[1:], 2):
             write_zone(folder / "zones", version)
-            following = stack.enter_context(serving(folder, listen=(f"127.0.0.1:{port}",)))
+            listen = (f"127.0.0.1:{port}",)
+            following = stack.enter_context(serving(folder, "--engine", engine, listen=listen))
             following.wait_for(f"took over from process {running.popen.pid}")
             assert 0 == running.wait()
             assert f"geodns: process {following.popen.pid} has taken over" in running.said

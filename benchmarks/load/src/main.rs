@@ -1,12 +1,16 @@
-//! A closed-loop DNS load generator: as many questions are on their way as the window allows, never more.
+//! A DNS load generator: as many questions are on their way as the window allows, never more.
 //!
-//!     question files -> Questions -> load::run (sendmmsg / recvmmsg) -> Tally -> one line of JSON
+//!     question files -> Questions -> load::run (udp, tcp) -> Tally -> one line of JSON
 //!
-//! Every load ends (after a count of queries or a time limit, whichever is first), and only loopback is a target.
+//! Closed loop: an answer makes room for the next question. With --rate the questions go out at equal distances.
+//! Every load ends (after a count of queries or a time limit, whichever is first), and only loopback is a target, unless
+//! one says that the server elsewhere is one's own.
 
 mod load;
 mod process;
 mod questions;
+mod tcp;
+mod udp;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -25,11 +29,16 @@ usage: geodns-load --target 127.0.0.1:5301 --workload static|geo|nxdomain|mixed 
   --core N         stay on this core and poll without sleeping [sleep]
   --seed N         of the drawing of questions                 [1]
   --no-edns        static and nxdomain without an OPT record
+  --tcp            over TCP: --ports connections, the window shared among them
+  --rate N         questions a second, at equal distances; latency counts from when each was due
+  --idle N         open N more TCP connections first, which ask once and then idle
+  --not-loopback   allow a target that is not this machine; load only servers that are yours
 ";
 
 const COUNT_MAX: u64 = 20_000_000; // latencies are kept, four octets each
 const SECONDS_MAX: f64 = 60.0; // a forgotten generator ends
-pub const SLOTS_MAX: usize = 256; // per port: a query's ID is its slot and eight bits of generation
+const RATE_MAX: f64 = 10_000_000.0;
+const IDLE_MAX: usize = 20_000; // this side's ports are about 28,000
 
 struct Options {
     target: SocketAddr,
@@ -39,18 +48,32 @@ struct Options {
     core: Option<usize>,
     seed: u64,
     edns: bool,
+    idle: usize,
     limits: load::Limits,
 }
 
 fn options() -> Result<Options, String> {
     let (mut target, mut workload, mut folder) = (None, None, None);
     let (mut pid, mut core, mut seed, mut edns) = (None, None, 1, true);
-    let mut limits =
-        load::Limits { count: 1_000_000, seconds: 2.0, window: 64, ports: 8, timeout: Duration::from_millis(1000) };
+    let (mut idle, mut is_anywhere) = (0, false);
+    let mut limits = load::Limits {
+        count: 1_000_000,
+        seconds: 2.0,
+        window: 64,
+        ports: 8,
+        timeout: Duration::from_millis(1000),
+        rate: None,
+        tcp: false,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        if word == "--no-edns" {
-            edns = false;
+        match word.as_str() {
+            "--no-edns" => edns = false,
+            "--tcp" => limits.tcp = true,
+            "--not-loopback" => is_anywhere = true,
+            _ => {}
+        }
+        if ["--no-edns", "--tcp", "--not-loopback"].contains(&word.as_str()) {
             continue;
         }
         let value = words.next().ok_or(format!("{word} needs a value"))?;
@@ -64,6 +87,8 @@ fn options() -> Result<Options, String> {
             "--seed" => seed = value.parse().map_err(|_| wrong("a number"))?,
             "--count" => limits.count = value.parse().map_err(|_| wrong("a count"))?,
             "--seconds" => limits.seconds = value.parse().map_err(|_| wrong("a number of seconds"))?,
+            "--idle" => idle = value.parse().map_err(|_| wrong("a count"))?,
+            "--rate" => limits.rate = Some(value.parse().map_err(|_| wrong("a number of questions"))?),
             "--window" => limits.window = value.parse().map_err(|_| wrong("a count"))?,
             "--ports" => limits.ports = value.parse().map_err(|_| wrong("a count"))?,
             "--timeout-ms" => {
@@ -73,14 +98,17 @@ fn options() -> Result<Options, String> {
         }
     }
     let target: SocketAddr = target.ok_or("--target is missing")?;
-    if !is_loopback(target.ip()) {
-        return Err(format!("{target} is not a loopback address; this program only loads its own machine"));
+    if !is_loopback(target.ip()) && !is_anywhere {
+        return Err(format!("{target} is not a loopback address; --not-loopback if that server is yours"));
+    }
+    if limits.rate.is_some_and(|rate| !(1.0..=RATE_MAX).contains(&rate)) || idle > IDLE_MAX {
+        return Err(format!("--rate is 1 to {RATE_MAX}, --idle up to {IDLE_MAX}"));
     }
     if limits.count == 0 || limits.count > COUNT_MAX || !(limits.seconds > 0.0 && limits.seconds <= SECONDS_MAX) {
         return Err(format!("--count is 1 to {COUNT_MAX}, --seconds up to {SECONDS_MAX}"));
     }
-    if limits.ports == 0 || limits.window < limits.ports || limits.window / limits.ports > SLOTS_MAX {
-        return Err(format!("--window is 1 to {SLOTS_MAX} times --ports"));
+    if limits.ports == 0 || limits.window < limits.ports || limits.window / limits.ports > load::SLOTS_MAX {
+        return Err(format!("--window is 1 to {} times --ports", load::SLOTS_MAX));
     }
     Ok(Options {
         target,
@@ -90,6 +118,7 @@ fn options() -> Result<Options, String> {
         core,
         seed,
         edns,
+        idle,
         limits,
     })
 }
@@ -106,9 +135,12 @@ fn measure(options: &Options) -> Result<String, String> {
     if let Some(core) = options.core {
         process::stay_on(core)?;
     }
+    process::allow_descriptors();
+    let idle = tcp::idle(options.target, options.idle, &mut questions)?;
     let before = options.pid.map(process::cpu_seconds).transpose()?;
     let mut tally = load::run(options.target, &options.limits, &mut questions, options.core.is_some())?;
     let after = options.pid.map(process::cpu_seconds).transpose()?;
+    drop(idle);
     let cpu = before.zip(after).map(|(before, after)| after - before);
     Ok(report(&mut tally, cpu))
 }

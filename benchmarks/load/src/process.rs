@@ -54,3 +54,15 @@ pub fn stay_on(core: usize) -> Result<(), String> {
         false => Ok(()),
     }
 }
+
+/// Open as many files as the hard limit allows: connections are files.
+pub fn allow_descriptors() {
+    // SAFETY: rlimit is plain memory, to which both calls have a valid pointer. Without more we make do with what we have.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}

@@ -37,7 +37,10 @@ pub struct Questions {
 
 impl Questions {
     pub fn read(folder: &str, workload: Workload, edns: bool, seed: u64) -> Result<Questions, String> {
-        let lines = |file: &str| -> Result<Vec<String>, String> {
+        let lines = |file: &str, of: Workload| -> Result<Vec<String>, String> {
+            if workload != of && workload != Workload::Mixed {
+                return Ok(Vec::new());
+            }
             let path = format!("{folder}/{file}");
             let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
             let lines: Vec<String> = text.lines().map(str::to_string).filter(|line| !line.is_empty()).collect();
@@ -48,14 +51,17 @@ impl Questions {
         };
         let opt: &[u8] = if edns { &opt(&[]) } else { &[] };
         let ecs = opt_with_subnet();
-        let zone = &lines("zone.txt")?[0];
         let label = "0".repeat(NXDOMAIN_LABEL);
+        let random = |zone: &String| query(&format!("{label}.{zone} A"), opt);
         Ok(Questions {
             workload,
-            fixed: lines("static.txt")?.iter().map(|line| query(line, opt)).collect::<Result<_, _>>()?,
-            geo: lines("geo.txt")?.iter().map(|line| query(line, &ecs)).collect::<Result<_, _>>()?,
-            networks: lines("ecs.txt")?.iter().map(|line| network(line)).collect::<Result<_, _>>()?,
-            nxdomain: query(&format!("{label}.{zone} A"), opt)?,
+            fixed: lines("static.txt", Workload::Static)?
+                .iter()
+                .map(|line| query(line, opt))
+                .collect::<Result<_, _>>()?,
+            geo: lines("geo.txt", Workload::Geo)?.iter().map(|line| query(line, &ecs)).collect::<Result<_, _>>()?,
+            networks: lines("ecs.txt", Workload::Geo)?.iter().map(|line| network(line)).collect::<Result<_, _>>()?,
+            nxdomain: lines("zone.txt", Workload::Nxdomain)?.first().map_or(Ok(Vec::new()), random)?,
             dice: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
         })
     }
@@ -82,7 +88,7 @@ impl Questions {
                 }
                 self.nxdomain.len()
             }
-            _ => {
+            Workload::Static | Workload::Mixed => {
                 let question = &self.fixed[(dice >> 32) as usize % self.fixed.len()];
                 packet[..question.len()].copy_from_slice(question);
                 question.len()

@@ -1,0 +1,71 @@
+"""What answers on the sockets that are bound: one of two, and `main` knows them by this shape alone.
+
+Bound sockets --start--> PythonListeners (udp.py, tcp.py) or NativeListeners (native.py) --stop--> closed
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from geodns.config import Limits
+from geodns.server.served import Served
+from geodns.server.sockets import Bound
+from geodns.server.tcp import TcpServer
+from geodns.server.udp import UdpServer
+
+
+class Listeners(Protocol):
+    """Answers on every bound address from `start` until `stop`, which closes the sockets."""
+
+    @property
+    def is_alive(self) -> bool:
+        """False once a thread has ended, which only `stop` or the loss of a socket brings about."""
+
+    def limit(self, limits: Limits) -> None:
+        """Go by other limits from now on."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        """Answer what has arrived, within half a second; never raises."""
+
+    async def drain(self) -> None:
+        """End, and leave the sockets with what they have queued to another process, which has them too."""
+
+
+class PythonListeners:
+    """For the Python engine: a thread for each UDP socket, the event loop for TCP."""
+
+    def __init__(self, bounds: list[Bound], limits: Limits, served: Served, lost: Callable[[], None]) -> None:
+        self._bounds = bounds
+        self._tcp = TcpServer(served, limits)
+        self._served = served
+        self._udp = [
+            UdpServer(replace(bound, udp=udp), served, lost)
+            for bound in bounds
+            for udp in (bound.udp, *bound.more_udp)
+        ]
+
+    @property
+    def is_alive(self) -> bool:
+        return all(udp.is_alive for udp in self._udp)
+
+    def limit(self, limits: Limits) -> None:
+        self._tcp.limits = limits
+
+    async def start(self) -> None:
+        for udp in self._udp:
+            udp.start()
+        await self._tcp.start(self._bounds)
+
+    async def stop(self) -> None:
+        for udp in self._udp:
+            udp.stop()
+        await self._tcp.stop()
+
+    async def drain(self) -> None:
+        self._served.drain()
+        for udp in self._udp:
+            await asyncio.to_thread(udp.drain)
+        await self._tcp.drain()

@@ -1,0 +1,101 @@
+"""The native sockets: threads of `geodns._native` answer, and Python only starts, watches and ends them.
+
+    Served.publish --Engine.publish--> a copy that the threads read: nothing of Python's is in a query's way
+    Bound sockets --descriptors--> Server.start --> threads --failures, counters--> here --> the log
+
+Everything else goes on in the event loop of the main process: loading, health, control.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from geodns.config import Limits
+from geodns.server.say import Sayer
+from geodns.server.sockets import Bound
+
+if TYPE_CHECKING:
+    from geodns._native import Engine
+
+WATCH_SECONDS = 1.0  # between looks at whether the threads live and what they could not do
+
+
+def cores() -> int:
+    """How many cores this process may use: as many threads serve an address."""
+    return len(os.sched_getaffinity(0))
+
+
+class NativeListeners:
+    """A thread for each UDP socket, and as many as there are cores for TCP.
+
+    `lost` is called when a thread has ended by itself.
+    """
+
+    def __init__(
+        self, bounds: list[Bound], limits: Limits, engine: "Engine", say: Sayer, lost: Callable[[], None]
+    ) -> None:
+        self._bounds = bounds
+        self._say = say
+        self._lost = lost
+        self._watch: asyncio.Task[None] | None = None
+        from geodns._native import Server  # not everywhere built: whoever has an engine has it
+
+        self.server = Server(
+            engine,
+            [
+                (f"{bound.listen}", sock.fileno(), bound.listen.is_wildcard)
+                for bound in bounds
+                for sock in (bound.udp, *bound.more_udp)
+            ],
+            [bound.tcp.fileno() for bound in bounds],
+            cores(),
+            _in_order(limits),
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self.server.is_alive
+
+    def limit(self, limits: Limits) -> None:
+        self.server.set_limits(_in_order(limits))
+
+    async def start(self) -> None:
+        self.server.start()
+        self._watch = asyncio.create_task(self._watching())
+
+    async def stop(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        # The threads have descriptors of their own; without ours nobody else's connection waits in vain.
+        for bound in self._bounds:
+            bound.close()
+        await asyncio.to_thread(self.server.stop)
+        self._tell()
+
+    async def drain(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await asyncio.to_thread(self.server.drain)
+        self._tell()
+
+    def _tell(self) -> None:
+        for failure in self.server.failures():
+            self._say.rarely("engine", failure)
+
+    async def _watching(self) -> None:
+        while self.is_alive:
+            self._tell()
+            await asyncio.sleep(WATCH_SECONDS)
+        self._tell()
+        self._lost()
+
+
+def _in_order(limits: Limits) -> tuple[int, int, float, int, int]:
+    return (
+        limits.tcp_connections,
+        limits.tcp_connections_per_client,
+        limits.tcp_idle_seconds,
+        limits.tcp_write_buffer_octets,
+        limits.tcp_queries_per_turn,
+    )

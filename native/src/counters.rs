@@ -1,0 +1,87 @@
+//! What is counted: a set for each thread, which it alone writes and anybody reads, without a lock.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// RFC 6895 section 2.3: those that a header can say without an OPT record.
+pub const RCODES: usize = 16;
+
+/// A number that one thread counts up. It may be some queries behind for those who read it.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Count `more`. A load and a store: as there is one writer, nothing can come between them, and neither locks the bus.
+    pub fn add(&self, more: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    /// What was counted so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The counts of one thread; aligned so that no two threads write to one cache line (or to a pair of them).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Counters {
+    /// Packets or messages that came.
+    pub queries: Count,
+    /// Those that got no answer: what is no query.
+    pub silent: Count,
+    /// Answers by the rcode in their header.
+    pub rcodes: [Count; RCODES],
+    /// Answers with TC.
+    pub truncated: Count,
+    /// Answers that the system did not take: no route, a firewall, a forged port 0.
+    pub send_errors: Count,
+    /// Queries on which the engine panicked, answered SERVFAIL: each of them is a bug.
+    pub panics: Count,
+    /// Calls that received at least one packet; queries / batches says how busy a thread is.
+    pub batches: Count,
+    /// TCP connections that were accepted.
+    pub accepted: Count,
+    /// TCP connections closed at once, for the limits.
+    pub refused: Count,
+    /// Idle TCP connections closed to make room.
+    pub evicted: Count,
+}
+
+impl Counters {
+    /// Count an answer, which has at least a header.
+    pub fn answered(&self, answer: &[u8]) {
+        if let [_, _, high, low, ..] = answer {
+            self.rcodes[usize::from(low & 15)].add(1);
+            if high & 2 != 0 {
+                self.truncated.add(1);
+            }
+        }
+    }
+}
+
+/// The name of each count and its sum over the threads; rcodes as `rcode_0` and so on, those that occurred.
+pub fn sums<'a>(all: impl Iterator<Item = &'a Counters> + Clone) -> Vec<(String, u64)> {
+    type Field = fn(&Counters) -> &Count;
+    let fields: [(&str, Field); 9] = [
+        ("queries", |counters| &counters.queries),
+        ("silent", |counters| &counters.silent),
+        ("truncated", |counters| &counters.truncated),
+        ("send_errors", |counters| &counters.send_errors),
+        ("panics", |counters| &counters.panics),
+        ("batches", |counters| &counters.batches),
+        ("accepted", |counters| &counters.accepted),
+        ("refused", |counters| &counters.refused),
+        ("evicted", |counters| &counters.evicted),
+    ];
+    let mut found: Vec<(String, u64)> = fields
+        .iter()
+        .map(|(name, field)| ((*name).to_owned(), all.clone().map(|counters| field(counters).get()).sum()))
+        .collect();
+    for rcode in 0..RCODES {
+        let sum: u64 = all.clone().map(|counters| counters.rcodes[rcode].get()).sum();
+        if sum > 0 {
+            found.push((format!("rcode_{rcode}"), sum));
+        }
+    }
+    found
+}

@@ -1,0 +1,206 @@
+//! Everything an answer depends on besides the packet: published by one swap, then never changed.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::partition::Partition;
+use crate::shape::{Choice, Outcome, Zone};
+use crate::steer::{Standing, Steer};
+
+/// Octets; DNS flag day 2020: an IPv6 packet of 1280 less its headers.
+pub const UDP_SIZE_MAX_DEFAULT: u16 = 1232;
+/// Units of 100 ms (RFC 7828 section 3.1): 10 s, the idle limit of our connections.
+pub const TCP_KEEPALIVE_DEFAULT: u16 = 100;
+/// RFC 9018 section 4.4: SipHash-2-4 has a key of 128 bits.
+pub const SECRET_OCTETS: usize = 16;
+
+/// What this server says of itself (RFC 4892, RFC 5001); an empty value is refused instead of told.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// id.server and NSID.
+    pub server_id: Vec<u8>,
+    /// hostname.bind.
+    pub hostname: Vec<u8>,
+    /// version.bind and version.server.
+    pub version: Vec<u8>,
+}
+
+/// Where a name's node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeAt {
+    /// In `Table.zones`.
+    pub zone: u32,
+    /// In that zone's nodes.
+    pub node: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u64,
+    at: NodeAt,
+}
+
+/// All the zones, as one map.
+///
+/// Names come from the operator's files and nobody else's, and each process has a hash of its own: nobody can choose
+/// names that meet in it.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// In any order.
+    pub zones: Vec<Arc<Zone>>,
+    /// Apexes (lower-case wire form) that have a file but no good zone.
+    pub failed: Vec<Vec<u8>>,
+    names: HashTable<Entry>,
+    hasher: RandomState,
+    parent_side: HashMap<Vec<u8>, NodeAt>,
+}
+
+impl Table {
+    /// All zones as one map; a zone inside another hides what the outer one has at and below its apex.
+    pub fn link(mut zones: Vec<Arc<Zone>>, failed: Vec<Vec<u8>>) -> Table {
+        // A parent's apex is a suffix of its child's, so by length the parents come first.
+        zones.sort_by_key(|zone| zone.apex.len());
+        let names = zones.iter().map(|zone| zone.names).sum();
+        let mut table = Table { failed, names: HashTable::with_capacity(names), ..Table::default() };
+        let apexes: HashSet<&[u8]> = zones.iter().map(|zone| zone.apex.as_slice()).collect();
+        for zone in &zones {
+            if ancestors(&zone.apex).any(|above| apexes.contains(above)) {
+                table.make_room(&zones, &zone.apex);
+            }
+            table.add(&zones, table.zones.len() as u32);
+            table.zones.push(zone.clone());
+        }
+        table
+    }
+
+    /// Take away what a zone with this apex hides; the node of a delegation to it goes on to answer for DS.
+    fn make_room(&mut self, zones: &[Arc<Zone>], apex: &[u8]) {
+        let Some(cut) = self.find(apex) else { return };
+        let zone = &zones[cut.zone as usize];
+        let other = zone.nodes[cut.node as usize].other;
+        if zone.plans[other as usize].outcome == Outcome::Referral {
+            self.parent_side.insert(apex.to_vec(), cut);
+        } else {
+            // below a cut the parent has nothing; below another name it may
+            self.names.retain(|entry| !is_under(zones[entry.at.zone as usize].name(entry.at.node), apex));
+        }
+    }
+
+    fn add(&mut self, zones: &[Arc<Zone>], zone: u32) {
+        let own = &zones[zone as usize];
+        for node in 0..own.names as u32 {
+            let at = NodeAt { zone, node };
+            let name = own.name(node);
+            let hash = hash_of(&self.hasher, name);
+            let is_same = |entry: &Entry| zones[entry.at.zone as usize].name(entry.at.node) == name;
+            match self.names.entry(hash, |entry| entry.hash == hash && is_same(entry), |entry| entry.hash) {
+                hashbrown::hash_table::Entry::Occupied(mut found) => found.get_mut().at = at,
+                hashbrown::hash_table::Entry::Vacant(place) => {
+                    place.insert(Entry { hash, at });
+                }
+            }
+        }
+    }
+
+    /// The node of a lower-case wire name.
+    pub fn find(&self, name: &[u8]) -> Option<NodeAt> {
+        let hash = hash_of(&self.hasher, name);
+        let is_same = |entry: &Entry| entry.hash == hash && self.zone(entry.at).name(entry.at.node) == name;
+        self.names.find(hash, is_same).map(|entry| entry.at)
+    }
+
+    /// The node of a delegation whose child zone is served as well.
+    pub fn parent_side(&self, name: &[u8]) -> Option<NodeAt> {
+        if self.parent_side.is_empty() {
+            return None;
+        }
+        self.parent_side.get(name).copied()
+    }
+
+    /// The zone that a node is in.
+    pub fn zone(&self, at: NodeAt) -> &Zone {
+        &self.zones[at.zone as usize]
+    }
+}
+
+fn hash_of(hasher: &RandomState, name: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(name);
+    state.finish()
+}
+
+/// The names above one, the nearest first, the root last.
+pub fn ancestors(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = name;
+    std::iter::from_fn(move || {
+        let length = usize::from(*rest.first()?);
+        if length == 0 {
+            return None;
+        }
+        rest = rest.get(1 + length..)?;
+        Some(rest)
+    })
+}
+
+/// True when the lower-case wire name `key` is `ancestor` or below it.
+pub fn is_under(key: &[u8], ancestor: &[u8]) -> bool {
+    key == ancestor || (key.len() > ancestor.len() && ancestors(key).any(|above| above == ancestor))
+}
+
+/// The geography of one zone's choices, and what is up in it, by `Zone.keys` and `Zone.steers`.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    /// One for each of `Zone.keys`.
+    pub partitions: Arc<Vec<Arc<Partition>>>,
+    /// One for each of `Zone.steers`; None: `Steer.base`.
+    pub standings: Arc<Vec<Option<Arc<Standing>>>>,
+}
+
+/// The table, the geography of its choices, what is up, and the settings that show in answers.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The zones.
+    pub table: Arc<Table>,
+    /// One for each of the table's zones.
+    pub bound: Vec<Bound>,
+    /// What the server says of itself.
+    pub identity: Identity,
+    /// Octets of an answer over UDP.
+    pub udp_size_max: u16,
+    /// The first signs, all of them verify.
+    pub cookie_secrets: Vec<[u8; SECRET_OCTETS]>,
+    /// Units of 100 ms.
+    pub tcp_keepalive: u16,
+}
+
+impl Default for Snapshot {
+    /// Without zones: everything is refused.
+    fn default() -> Snapshot {
+        Snapshot {
+            table: Arc::default(),
+            bound: Vec::new(),
+            identity: Identity::default(),
+            udp_size_max: UDP_SIZE_MAX_DEFAULT,
+            cookie_secrets: Vec::new(),
+            tcp_keepalive: TCP_KEEPALIVE_DEFAULT,
+        }
+    }
+}
+
+impl Snapshot {
+    /// The partition of a choice of this zone.
+    pub fn partition(&self, zone: u32, choice: &Choice) -> &Partition {
+        &self.bound[zone as usize].partitions[choice.key as usize]
+    }
+
+    /// The steer of a choice of this zone, and how its pools stand.
+    pub fn steer(&self, zone: u32, choice: &Choice) -> (&Steer, &Standing) {
+        let steer = &self.table.zones[zone as usize].steers[choice.steer as usize];
+        let told = self.bound[zone as usize].standings[choice.steer as usize].as_deref();
+        (steer, told.unwrap_or(&steer.base))
+    }
+}
