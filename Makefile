@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 300
 
 AGREE_CASES ?= 20000
 NATIVE = native/Cargo.toml
-NATIVE_SOURCES = $(NATIVE) native/Cargo.lock $(wildcard native/src/*.rs)
+NATIVE_SOURCES = $(wildcard $(NATIVE) native/Cargo.lock native/src/*.rs)
 HAS_CARGO = command -v cargo >/dev/null
 
 .PHONY: serve test test-containers agree lint native bench fuzz clean

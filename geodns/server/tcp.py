@@ -30,6 +30,7 @@ SWEEPS_PER_IDLE_TIME = (
     4  # an idle connection lives a quarter longer than it may; each sweep looks at the expired only
 )
 SWEEP_SECONDS_MAX = 1.0  # so that a limit lowered by a reload holds soon
+DRAIN_LOOK_SECONDS = 0.05  # between looks at whether the clients have gone
 DRAIN_SECONDS = 10.0  # for clients that never fall idle: as long as others may be idle by default
 STOP_SECONDS = 0.5  # to let clients read what was answered, when the server ends
 PREFIX6_BITS = 64  # of an IPv6 client: one host commands a whole /64
@@ -82,11 +83,12 @@ class TcpServer:
         """
         for server in self._servers:
             server.close()
-        if self._idle:
-            self._emptied.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DRAIN_SECONDS):
-                    await self._emptied.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                # First of all those come in that were accepted just now, and are not among the connections yet.
+                await asyncio.sleep(DRAIN_LOOK_SECONDS)
+                while self._idle:
+                    await asyncio.sleep(DRAIN_LOOK_SECONDS)
         await self.stop()
 
     def __len__(self) -> int:

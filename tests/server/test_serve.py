@@ -258,6 +258,7 @@ def test_versions_flip_under_load(folder: Path, engine: str):
                         client.texts("version.example.com") == [f"a {version}", f"b {version}"]
                     )
                 )
+            until(lambda: str(last) in load.versions)
         assert (0, []) == (load.lost, load.torn)
         assert load.versions == {str(version) for version in range(1, last + 1)}
         assert load.asked > 100
