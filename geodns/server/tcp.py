@@ -81,12 +81,16 @@ class TcpServer:
 
         Another process accepts from the same queue meanwhile.
         """
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listener in server.sockets:
+                loop.remove_reader(listener.fileno())
+        # A closed server drops what it has accepted and not made a connection of yet: a turn or two.
+        await asyncio.sleep(DRAIN_LOOK_SECONDS)
         for server in self._servers:
             server.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
-                # First of all those come in that were accepted just now, and are not among the connections yet.
-                await asyncio.sleep(DRAIN_LOOK_SECONDS)
                 while self._idle:
                     await asyncio.sleep(DRAIN_LOOK_SECONDS)
         await self.stop()
