@@ -1,6 +1,7 @@
 """python -m geodns.health.prober: the process. Started by the server; not for people."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -51,11 +52,19 @@ def main() -> None:
     # Messages have the pipe for themselves: what a library may print goes where tracebacks go.
     out = os.dup(1)
     os.dup2(2, 1)
-    os.nice(NICENESS)
+    _be_nice()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what strangers' TLS does is told in results
     asyncio.run(_serve(out))
+
+
+def _be_nice() -> None:
+    os.nice(NICENESS)
+    # A session of its own has a share of its own on a Linux that groups by session, whatever the niceness of
+    # what is in it is: sched(7), "The autogroup feature".
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
+        group.write(str(NICENESS))
 
 
 async def _serve(out: int) -> None:

@@ -42,7 +42,7 @@ async def _started(run: "_Run", probe: Probe) -> asyncio.SubprocessTransport:
             *probe.check.command,
             stdin=asyncio.subprocess.DEVNULL,
             env=environment(probe),
-            start_new_session=True,
+            process_group=0,
         )
     )
     try:
