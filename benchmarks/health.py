@@ -44,7 +44,7 @@ VALUES_PER_RECORD = 10
 LIFE_SECONDS = 1500  # of a backend or server that was forgotten
 READY_SECONDS = 60.0
 ROUND_SECONDS = 3.0  # of queries
-SETTLE_SECONDS = 4.0  # for the checks that waited for a prober that stood still
+BLOCKS = 2  # of rounds without checks, and with them
 SO_TIMESTAMPNS = 35  # socket(7); Python has no name for it
 ANSWER_SECONDS = 2.0  # for the last answers to come
 HTTP_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
@@ -408,22 +408,12 @@ def measure_server(kind: str, folder: Path, options: argparse.Namespace) -> None
             beside: list[Answered] = []
             spent = dict.fromkeys((server, prober), 0.0)
             mine_all = [os.getpid(), server, prober, backend_pid]
-            give_up = time.monotonic() + options.patience
-            while time.monotonic() < give_up and min(len(without), len(beside)) < options.rounds:
+            for _ in range(BLOCKS):
                 os.kill(prober, signal.SIGSTOP)
-                with others(mine_all) as foreign:
-                    answered = ask(port, names, options.rate, ROUND_SECONDS)
+                without += quiet_rounds(port, names, mine_all, {}, options)
                 os.kill(prober, signal.SIGCONT)
-                if foreign[0] < options.others:
-                    without.append(answered)
-                time.sleep(SETTLE_SECONDS)
-                before = {pid: cpu_seconds(pid) for pid in spent}
-                with others(mine_all) as foreign:
-                    answered = ask(port, names, options.rate, ROUND_SECONDS)
-                if foreign[0] < options.others:
-                    beside.append(answered)
-                    for pid in spent:
-                        spent[pid] += cpu_seconds(pid) - before[pid]
+                time.sleep(2 * options.interval)  # all looks were late; after this they are spread again
+                beside += quiet_rounds(port, names, mine_all, spent, options)
             if not without or not beside:
                 print(f"{kind}, prober {where}: the machine was never quiet enough", flush=True)
                 continue
@@ -431,6 +421,22 @@ def measure_server(kind: str, folder: Path, options: argparse.Namespace) -> None
             cpu = f"server {shares[0]:.0%}, prober {shares[1]:.0%}"
             print(f"{kind}, prober {'stopped':18}{summary(without)}")
             print(f"{kind}, prober {where:18}{summary(beside)}   {cpu}", flush=True)
+
+
+def quiet_rounds(
+    port: int, names: list[str], ours: list[int], spent: dict[int, float], options: argparse.Namespace
+) -> list[Answered]:
+    """Rounds of queries, but for those in which others were busy; adds what processes spent in them."""
+    found = []
+    for _ in range(options.rounds):
+        before = {pid: cpu_seconds(pid) for pid in spent}
+        with others(ours) as foreign:
+            answered = ask(port, names, options.rate, ROUND_SECONDS)
+        if foreign[0] < options.others:
+            found.append(answered)
+            for pid in spent:
+                spent[pid] += cpu_seconds(pid) - before[pid]
+    return found
 
 
 def summary(rounds: list[Answered]) -> str:
@@ -453,11 +459,10 @@ def main() -> None:
     parser.add_argument("--checks", type=int, default=10_000)
     parser.add_argument("--interval", type=float, default=10.0, help="seconds from check to check")
     parser.add_argument("--seconds", type=float, default=31.0, help="of the prober, up to 120")
-    parser.add_argument("--rounds", type=int, default=7, help="of queries, with checks and without")
+    parser.add_argument("--rounds", type=int, default=6, help="of queries in a block; there are two blocks")
     parser.add_argument(
         "--others", type=float, default=0.1, help="of a core, in a round of queries that counts"
     )
-    parser.add_argument("--patience", type=float, default=120, help="seconds in which to find quiet rounds")
     parser.add_argument("--at-once", type=int, default=500, help="checks under way at a time")
     parser.add_argument("--rate", type=float, default=1000.0, help="queries a second")
     parser.add_argument("--backend", help=argparse.SUPPRESS)

@@ -3,7 +3,9 @@
 A check is due at once when it is new; next after a part of its interval that its key decides, so that what
 started together spreads evenly; and from then on an interval, less some jitter, after it last began. So
 from one look to the next is never longer than the interval, unless there is too much to do. Then what waits
-longest goes first, and a check that takes longer than its interval queues up behind the others again.
+longest goes first, and a check that takes longer than its interval queues up behind the others again. What
+was late by more than half of its interval, as all are after a pause, is spread anew: else all of them would
+come in one burst for hours.
 """
 
 import heapq
@@ -24,6 +26,7 @@ class _Entry:
     is_queued: bool = False
     looks: int = 0
     began: float = 0.0
+    is_late: bool = False  # by so much that many others must have been, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,9 @@ class Schedule:
             key = heapq.heappop(self._heap)[2]
             entry = self._entries[key]
             entry.is_queued = False
-            starts.append(Start(entry.probe, now - entry.due if entry.looks else None))
+            late = now - entry.due if entry.looks else None
+            entry.is_late = late is not None and late > entry.probe.interval / 2
+            starts.append(Start(entry.probe, late))
             entry.looks += 1
             entry.began = now
             self._running.add(key)
@@ -99,6 +104,8 @@ class Schedule:
         interval, jitter = entry.probe.interval, entry.probe.jitter
         if entry.looks == 1:
             return interval * _first_gap(phase(entry.probe.key), jitter)
+        if entry.is_late:
+            return interval * (0.5 + self._draw())
         return interval * (1 - jitter * self._draw())
 
     def _queue(self, key: str, entry: _Entry) -> None:

@@ -135,11 +135,11 @@ async def test_a_peer_that_is_not_there_or_says_nothing(
     asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither keeps the other waiting."""
-    monkeypatch.setattr(peers, "PEER_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(peers, "PEER_TIMEOUT_SECONDS", 0.5)
     async with serving(silent) as port:
         urls = {
             "http://127.0.0.1:1": "connection refused",
-            f"http://127.0.0.1:{port}": "timed out after 0.1 s",
+            f"http://127.0.0.1:{port}": "timed out after 0.5 s",
         }
         asking.peers.watch(tuple(PeerAddress(url, "") for url in urls))
         seen: dict[str, str] = {}
