@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from geodns.engine import native
@@ -18,6 +19,9 @@ from geodns.table.compile import compile_zone, link, table_rules, table_steers
 from geodns.table.steer import TTL_UNBOUND, Pool, PoolStanding, Standing, stand
 from geodns.zone import load_text, local_zones
 from tests import goldens
+
+hypothesis.settings.register_profile("busy", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("busy")
 
 ROOT = Path(__file__).parent.parent
 TEST_DATABASE = ROOT / "tests/geo/data/test-small.mmdb"  # 127.N.0.1 is in the Nth country

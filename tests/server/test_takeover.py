@@ -10,6 +10,7 @@ import pytest
 
 from geodns.config import Listen
 from geodns.server import activation, takeover
+from tests.ports import free_port
 from tests.server.serving import IS_NATIVE_BUILT, Client, Load, serving, write_zone
 
 
@@ -109,8 +110,8 @@ def test_nobody_to_ask() -> None:
 ACTIVATED = """
 import os, socket, sys
 sockets = [socket.socket(socket.AF_INET, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
-sockets[0].bind(("127.0.0.1", 0))
-port = sockets[0].getsockname()[1]
+port = int(os.environ["TEST_PORT"])
+sockets[0].bind(("127.0.0.1", port))
 sockets[1].bind(("127.0.0.1", port))
 sockets[1].listen()
 copies = [os.dup(one.fileno()) for one in sockets]
@@ -123,7 +124,9 @@ os.execv(sys.argv[1], [*sys.argv[1:], "--listen", f"127.0.0.1:{port}"])
 
 def test_sockets_of_the_service_manager_are_used(folder: Path) -> None:
     """sd_listen_fds(3): the server answers on what was bound for it, over UDP and TCP."""
-    with serving(folder, listen=(), before=(sys.executable, "-c", ACTIVATED)) as server:
+    environment = {"TEST_PORT": str(free_port())}
+    before = (sys.executable, "-c", ACTIVATED)
+    with serving(folder, listen=(), environment=environment, before=before) as server:
         (port,) = server.ports()
         with Load(port) as load:
             assert ["a 1", "b 1"] == Client(port).texts("version.example.com")
