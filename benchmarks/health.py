@@ -368,7 +368,7 @@ def serving(
     names = write_zone(folder, kind, port, options)
     config = folder / f"{kind}.yaml"
     config.write_text(
-        f"listen: ['127.0.0.1:0']\nzones: zones-{kind}\nengine: python\n"
+        f"listen: ['127.0.0.1:0']\nzones: zones-{kind}\nengine: {options.engine}\n"
         f"state: state-{kind}\nhealth: {{probes_at_once: {options.at_once}}}\n"
     )
     command = [sys.executable, "-m", "geodns", "serve", "--config", str(config)]
@@ -465,6 +465,7 @@ def main() -> None:
     )
     parser.add_argument("--at-once", type=int, default=500, help="checks under way at a time")
     parser.add_argument("--rate", type=float, default=1000.0, help="queries a second")
+    parser.add_argument("--engine", choices=["native", "python"], default="native")
     parser.add_argument("--backend", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -480,7 +481,7 @@ def main() -> None:
             for kind in options.kinds:
                 measure_prober(kind, folder, options)
         if options.part != "prober":
-            print(f"{options.rate:g} queries a second to `geodns serve`; medians of rounds")
+            print(f"{options.rate:g} queries a second to `geodns serve` ({options.engine}); medians of rounds")
             for kind in options.kinds:
                 measure_server(kind, folder, options)
 

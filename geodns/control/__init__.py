@@ -4,6 +4,6 @@
                                                              |
                                                   Document (JSON made in advance) --> response
 
-The guard decides and the documents are made without sockets; only `app` knows HTTP. Nothing here is needed
-for an answer to a query, and whatever happens here delays none.
+The guard decides and the documents are made without sockets; only `app` and `replies` know HTTP. Nothing here
+is needed for an answer to a query, and whatever happens here delays none.
 """

@@ -1,23 +1,25 @@
-"""The HTTP endpoint: five paths, and a limit on everything that a client can draw out or make large.
+"""The HTTP endpoint: its paths, and a limit on everything that a client can draw out or make large.
 
 GET /v1/view             what this instance sees, for its peers: {"id": ..., "checks": {key: true}}
 GET /v1/status           every value and pool, for people and tools
 PUT /v1/external/NAME    {"state": "up" or "down", "reason": ...}: somebody else's check
 GET /healthz             ok, to everybody
+
+Other modules of this room have more paths; who starts the endpoint passes them in.
 """
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
-from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from aiohttp import web
 
 from geodns.control.document import Document
 from geodns.control.guard import refusal
+from geodns.control.replies import Refuse, error_reply, reply, send
 
 BODY_OCTETS_MAX = 4096  # of a request: a state and a reason
 LINE_OCTETS_MAX = 2048  # of a request line: the name of an external check, in percent signs
@@ -28,10 +30,8 @@ REQUEST_SECONDS = 5.0  # from a connection to the end of its request's header; a
 CONNECTION_SECONDS = 30.0  # from a connection to its end: 5 MB over a bad line
 LINGER_SECONDS = 1.0  # for a client to read why its body was refused
 BACKLOG = 64  # connections that wait for us to accept them
-PIECE_OCTETS = 1 << 16  # written at a time: what a socket's buffer takes
 
 HEALTHZ = "/healthz"
-_HEADERS = {"Server": "geodns", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -47,22 +47,20 @@ class Source(Protocol):
         """Take an external check's state; False when there is no check of this name."""
 
 
-class _Refuse(Exception):
-    """The answer is an error with this status (RFC 9110 section 15.5) and sentence."""
-
-    def __init__(self, status: int, what: str) -> None:
-        super().__init__(what)
-        self.status = status
-        self.what = what
-
-
 class ControlApp:
     """Serves on sockets that listen already. All methods are for the event loop's thread.
 
     `token` may be assigned at any time. `say_rarely` is told what goes wrong inside, with its kind.
+    `routes` are more paths, behind the same guard; a `Refuse` that they raise becomes the answer.
     """
 
-    def __init__(self, source: Source, token: str | None, say_rarely: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        token: str | None,
+        say_rarely: Callable[[str, str], None],
+        routes: Iterable[web.AbstractRouteDef] = (),
+    ) -> None:
         self.token = token
         self._source = source
         self._say_rarely = say_rarely
@@ -74,6 +72,7 @@ class ControlApp:
         self._app.router.add_get("/v1/status", self._status, allow_head=False)
         self._app.router.add_put("/v1/external/{name}", self._external)
         self._app.router.add_get(HEALTHZ, self._healthz, allow_head=False)
+        self._app.add_routes(routes)
         self._runner = web.AppRunner(
             self._app,
             handle_signals=False,
@@ -124,20 +123,20 @@ class ControlApp:
             if request.path != HEALTHZ:
                 self._check(request)
             return await handler(request)
-        except _Refuse as error:
-            return _error(error.status, error.what)
+        except Refuse as error:
+            return error_reply(error.status, error.what)
         except TimeoutError:
-            return _error(408, "the body took too long")
+            return error_reply(408, "the body took too long")
         except web.HTTPException as error:
             allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-            return _error(error.status, error.reason.lower(), allowed)
+            return error_reply(error.status, error.reason.lower(), allowed)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:
             # the path, and nothing else of the request: there is a token in its header
             what = f"{request.method} {request.path} failed: {type(error).__name__}: {error}"
             self._say_rarely("control", f"control: {what}; a bug of geodns")
-            return _error(500, "a bug of geodns; its log says more")
+            return error_reply(500, "a bug of geodns; its log says more")
 
     def _check(self, request: web.Request) -> None:
         sockname = () if request.transport is None else request.transport.get_extra_info("sockname", ())
@@ -149,73 +148,39 @@ class ControlApp:
             tuple(sockname[:2]) in self._local,
         )
         if refused is not None:
-            raise _Refuse(refused.status, refused.what)
+            raise Refuse(refused.status, refused.what)
 
     async def _healthz(self, request: web.Request) -> web.StreamResponse:
-        return _response(200, {"status": "ok"})
+        return reply(200, {"status": "ok"})
 
     async def _view(self, request: web.Request) -> web.StreamResponse:
-        return await _send(request, await self._source.view())
+        return await send(request, await self._source.view())
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
-        return await _send(request, await self._source.status())
+        return await send(request, await self._source.status())
 
     async def _external(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         async with asyncio.timeout(REQUEST_SECONDS):
             is_up, reason = _report(await request.read())
         if not await self._source.report(name, is_up, reason):
-            raise _Refuse(404, "no value that is served has an external check of this name")
-        return _response(200, {"name": name, "state": "up" if is_up else "down"})
+            raise Refuse(404, "no value that is served has an external check of this name")
+        return reply(200, {"name": name, "state": "up" if is_up else "down"})
 
 
 def _report(body: bytes) -> tuple[bool, str]:
-    """The state and the reason of a report. Raises _Refuse."""
+    """The state and the reason of a report. Raises Refuse."""
     try:
         report = json.loads(body)
     except (ValueError, RecursionError):
-        raise _Refuse(400, "the body is not JSON") from None
+        raise Refuse(400, "the body is not JSON") from None
     if not isinstance(report, dict) or report.get("state") not in ("up", "down"):
-        raise _Refuse(400, 'the body is to be {"state": "up"} or {"state": "down"}, and "reason" if you like')
+        raise Refuse(400, 'the body is to be {"state": "up"} or {"state": "down"}, and "reason" if you like')
     reason = report.get("reason") or ""
     if not isinstance(reason, str) or not report.keys() <= {"state", "reason"}:
-        raise _Refuse(400, 'beside "state" there is "reason", a text, and nothing else')
+        raise Refuse(400, 'beside "state" there is "reason", a text, and nothing else')
     printable = "".join(char if char.isprintable() else " " for char in reason)
     return report["state"] == "up", printable[:REASON_CHARACTERS_MAX].strip()
-
-
-async def _send(request: web.Request, document: Document) -> web.StreamResponse:
-    """The document, or only word that the client has it already; in pieces that nobody has to wait for."""
-    response = web.StreamResponse(headers={**_HEADERS, "ETag": document.etag, "Vary": "Accept-Encoding"})
-    response.force_close()
-    response.content_type = "application/json"
-    if document.etag in request.headers.get("If-None-Match", ""):
-        response.set_status(304)
-        return response
-    body = document.body
-    if document.packed is not None and "gzip" in request.headers.get("Accept-Encoding", "").lower():
-        body = document.packed
-        response.headers["Content-Encoding"] = "gzip"
-    response.content_length = len(body)
-    await response.prepare(request)
-    for at in range(0, len(body), PIECE_OCTETS):
-        await response.write(body[at : at + PIECE_OCTETS])
-    await response.write_eof()
-    return response
-
-
-def _error(status: int, what: str, headers: Mapping[str, str] = MappingProxyType({})) -> web.StreamResponse:
-    # RFC 9110 section 15.5.2: a 401 MUST have a WWW-Authenticate field
-    challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return _response(status, {"error": what}, {**challenge, **headers})
-
-
-def _response(
-    status: int, value: dict[str, str], headers: Mapping[str, str] = MappingProxyType({})
-) -> web.StreamResponse:
-    response = web.json_response(value, status=status, headers={**_HEADERS, **headers})
-    response.force_close()  # one request a connection: peers and people ask seldom, and an idle one costs
-    return response
 
 
 class _Connection(asyncio.Protocol):
