@@ -228,8 +228,7 @@ impl<'a> Walk<'a> {
                 self.draw = next_draw(self.draw);
             }
             self.has_drawn = true;
-            let choice = &zone.choices[plan.choice as usize];
-            let chosen = choose(self.snapshot, zone_at, choice, self.client, self.draw, self.now, scratch);
+            let chosen = choose(self.snapshot, zone_at, plan.choice, self.client, self.draw, self.now, scratch);
             self.draw = chosen.draw;
             self.scope = self.scope.max(chosen.scope);
             ttl = chosen.ttl;

@@ -42,26 +42,32 @@ pub enum Next {
     Records,
 }
 
-/// What this client gets from a choice of a zone, and the ECS scope within which everybody's answer is one of the same.
+/// What this client gets from a choice (by number) of a zone, and the ECS scope within which everybody's answer is one of the same.
 ///
 /// The address in ECS decides if it is public or has a rule, else the address that asked.
 pub fn choose(
     snapshot: &Snapshot,
     zone: u32,
-    choice: &Choice,
+    choice_at: u32,
     client: Client,
     draw: u32,
     now: u64,
     scratch: &mut Scratch,
 ) -> Chosen {
-    let partition = snapshot.partition(zone, choice);
+    let bound = &snapshot.bound[zone as usize];
+    let partition = bound.partition(choice_at);
     let (outcome, scope) = match client.subnet {
         Some((family, value)) => partition.locate(family, value, client.asker),
         None => (partition.outcome_of(client.asker), 0),
     };
-    let (steer, standing) = snapshot.steer(zone, choice);
+    if let Some((plan, ttl)) = bound.shortcut(choice_at, outcome) {
+        return Chosen { next: Next::Plan(plan), scope, ttl, draw };
+    }
+    let own = &snapshot.table.zones[zone as usize];
+    let choice = &own.choices[choice_at as usize];
+    let (steer, standing) = bound.steer(own, choice);
     let route = partition.route(outcome);
-    if let Some((next, ttl)) = usual(choice, partition, route, steer, standing, draw, scratch) {
+    if let Some((next, ttl)) = usual(choice, partition, route, steer, standing, Some(draw), &mut scratch.records) {
         return Chosen { next, scope, ttl, draw };
     }
     let (subnet, bits) = match client.subnet {
@@ -75,15 +81,15 @@ pub fn choose(
 }
 
 /// How the answer goes on, and the most that its TTL may be, where the first pool answers and nothing is hashed: what
-/// `decide` comes to as well, only sooner. None: let it decide.
-fn usual(
+/// `decide` comes to as well, only sooner. None: let it decide. Without a draw also where there is something to draw.
+pub fn usual(
     choice: &Choice,
     partition: &Partition,
     route: &[Step],
     steer: &Steer,
     standing: &Standing,
-    draw: u32,
-    scratch: &mut Scratch,
+    draw: Option<u32>,
+    kept: &mut Vec<Record>,
 ) -> Option<(Next, u32)> {
     let Some(step) = route.first() else { return Some((Next::Plan(choice.default), TTL_UNBOUND)) };
     let rule = &steer.rules[step.rule as usize];
@@ -109,11 +115,11 @@ fn usual(
             return Some((Next::Plan(whole), ttl));
         }
         let records = up.iter().map(|&member| alternative.records[member as usize]);
-        return Some((together(plans[first], records, &mut scratch.records), ttl));
+        return Some((together(plans[first], records, kept), ttl));
     }
     if pool.policy == Policy::Weighted && pool.answers == 1 {
         let weights = up.iter().map(|&member| pool.members[member as usize].weight);
-        return Some((Next::Plan(plans[up[drawn(weights, draw)] as usize]), ttl));
+        return Some((Next::Plan(plans[up[drawn(weights, draw?)] as usize]), ttl));
     }
     None
 }
