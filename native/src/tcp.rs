@@ -8,7 +8,7 @@
 //! either direction. When all connections are in use, the one that has been idle longest makes way for a new one. A
 //! connection that waits for nothing has no buffers; it costs what this file's `Connection` takes.
 
-use crate::batch::shut_down_reading;
+use crate::batch::{ask_for_short_turns, shut_down_reading};
 use crate::counters::Counters;
 use crate::service::{Asking, Failures, Service, contain_panics, words};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -247,6 +247,7 @@ fn run<S: Service>(
     failures: &Failures,
 ) {
     contain_panics();
+    ask_for_short_turns();
     for _ in 0..PANICS_MAX {
         // AssertUnwindSafe: the connections are gone after a panic, and with them their tickets; the rest are counts.
         let served = catch_unwind(AssertUnwindSafe(|| {
