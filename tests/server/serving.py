@@ -186,6 +186,7 @@ def serving(
     config: str | None = None,
     environment: dict[str, str] | None = None,
     before: tuple[str, ...] = (),
+    pass_fds: tuple[int, ...] = (),
 ) -> Iterator[Process]:
     """`geodns serve` in `folder`, with a quick config unless `config` is given; ended when the block ends.
 
@@ -203,6 +204,7 @@ def serving(
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
+        pass_fds=pass_fds,
         env={**os.environ, "NOTIFY_SOCKET": "", "PYTHONPATH": str(Path(__file__).parents[2])}
         | (environment or {}),
     )
