@@ -178,13 +178,14 @@ class _Run:
 
     async def _succeed(self, predecessor: takeover.Predecessor) -> None:
         """We serve: the process whose sockets we have may end, and another one may have them of us."""
-        self._say(f"took over from process {predecessor.pid}")
+        who = takeover.named(predecessor.pid)
+        self._say(f"took over from {who}")
         if not await asyncio.to_thread(predecessor.end):
-            self._say(f"process {predecessor.pid} has not said that it ended")
+            self._say(f"{who} has not said that it ended")
         self._handover.start()
 
     def _begin_drain(self, pid: int) -> None:
-        self._say(f"process {pid} has taken over")
+        self._say(f"{takeover.named(pid)} has taken over")
         self._is_draining = True
         self._stopping.set()
 

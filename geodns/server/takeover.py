@@ -63,6 +63,11 @@ class Predecessor:
             taken.close()
 
 
+def named(pid: int) -> str:
+    """The other process, for people; the kernel has no number for one that is in another container."""
+    return f"process {pid}" if pid else "a process in another container"
+
+
 def ask(wanted: Iterable[Key]) -> Predecessor | None:
     """The sockets of a server of the same user that runs at one of these addresses; None: there is none."""
     wanted = [key for key in wanted if key[1].port]

@@ -40,7 +40,7 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-ENGINES = [("auto", "auto", "auto"), ("python", "native", "python")]
+ENGINES = [("auto", "auto", "auto"), ("python", "python", "native", "python")]
 
 
 @pytest.mark.parametrize("engines", ENGINES if IS_NATIVE_BUILT else ENGINES[:1])
