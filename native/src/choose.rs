@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use crate::left::Left;
 use crate::decide::{Asked, Decision, Scratch, Verdict, decide, drawn, told_ttl};
 use crate::partition::{Partition, Step, asker_subnet, subnet_of};
 use crate::shape::{Choice, PlanAt, Record};
@@ -53,6 +54,7 @@ pub fn choose(
     draw: u32,
     now: u64,
     scratch: &mut Scratch,
+    left: &mut Left,
 ) -> Chosen {
     let partition = snapshot.partition(zone, choice);
     let (outcome, scope) = match client.subnet {
@@ -61,7 +63,7 @@ pub fn choose(
     };
     let (steer, standing) = snapshot.steer(zone, choice);
     let route = partition.route(outcome);
-    if let Some((next, ttl)) = usual(choice, partition, route, steer, standing, draw, scratch) {
+    if let Some((next, ttl)) = usual(choice, partition, route, steer, standing, draw, scratch, left) {
         return Chosen { next, scope, ttl, draw };
     }
     let (subnet, bits) = match client.subnet {
@@ -70,6 +72,10 @@ pub fn choose(
     };
     let asked = Asked { subnet, draw, now: now as i64 };
     let decision = decide(steer, standing, partition, route, asked, scratch);
+    if scratch.members.is_empty() {
+        left.add_pool(steer.number);
+    }
+    scratch.members.iter().for_each(|&(pool, _)| left.add_pool(steer.pools[pool as usize].number));
     let scope = if decision.is_hashed { scope.max(bits) } else { scope };
     Chosen { next: rendered(choice, steer, &decision, scratch), scope, ttl: decision.ttl, draw: decision.draw }
 }
@@ -84,8 +90,12 @@ fn usual(
     standing: &Standing,
     draw: u32,
     scratch: &mut Scratch,
+    left: &mut Left,
 ) -> Option<(Next, u32)> {
-    let Some(step) = route.first() else { return Some((Next::Plan(choice.default), TTL_UNBOUND)) };
+    let Some(step) = route.first() else {
+        left.add_pool(steer.number);
+        return Some((Next::Plan(choice.default), TTL_UNBOUND));
+    };
     let rule = &steer.rules[step.rule as usize];
     if rule.share != SHARE_ALL || rule.answers != 1 {
         return None;
@@ -99,12 +109,14 @@ fn usual(
     let (up, alternative) = (found.up.as_slice(), &choice.alternatives[at]);
     let plans = alternative.plans.as_slice();
     let ttl = told_ttl(steer, found.ttl);
+    let pool = &steer.pools[at];
     if let [only] = up {
+        left.add_pool(pool.number);
         return Some((Next::Plan(plans[*only as usize]), ttl));
     }
     let first = *up.first()? as usize;
-    let pool = &steer.pools[at];
     if pool.policy == Policy::All && pool.answers == 0 {
+        left.add_pool(pool.number);
         if let Some(whole) = alternative.whole.filter(|_| up.len() == plans.len()) {
             return Some((Next::Plan(whole), ttl));
         }
@@ -112,6 +124,7 @@ fn usual(
         return Some((together(plans[first], records, &mut scratch.records), ttl));
     }
     if pool.policy == Policy::Weighted && pool.answers == 1 {
+        left.add_pool(pool.number);
         let weights = up.iter().map(|&member| pool.members[member as usize].weight);
         return Some((Next::Plan(plans[up[drawn(weights, draw)] as usize]), ttl));
     }

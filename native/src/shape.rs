@@ -177,6 +177,8 @@ pub struct Node {
 pub struct Zone {
     /// Lower-case wire form.
     pub apex: Vec<u8>,
+    /// What it is counted as.
+    pub number: u32,
     /// All record data and names.
     pub octets: Vec<u8>,
     /// Of pointers and TTLs in a body's data.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use _native::answer::{Outcome, answer, servfail};
+use _native::left::Left;
 use _native::partition::{Arrays, EMBEDDED, Partition};
 use _native::shape::{
     self, Alternative, Below, Body, Choice, Cut, Dname, FLAG_AA, NO_CHOICE, Node, Plan, PlanAt, Record, Span, Zone,
@@ -119,6 +120,7 @@ impl Maker {
             slow_start: 300,
             fallbacks: (0..3).filter(|other| *other != at).map(|other| (other, 1)).collect(),
             seed: u64::from(at),
+            number: at,
         };
         let up = PoolStanding { up: vec![1, 2], is_up: true, ramps: vec![(1, 1000)], ttl: 20 };
         let down = PoolStanding { ttl: TTL_UNBOUND, ..PoolStanding::default() };
@@ -131,6 +133,7 @@ impl Maker {
             ttl: 300,
             ttl_min: 10,
             base: Standing { pools: vec![down.clone(), down, up] },
+            number: 3,
         };
         self.0.steers.push(steer);
         let choice = Choice {
@@ -273,7 +276,7 @@ fn no_packet_is_too_much() {
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let snapshot = snapshot();
     let mut dice = Dice(1);
-    let mut out = Vec::new();
+    let (mut out, mut left) = (Vec::new(), Left::default());
     let mut answered = 0_u64;
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(seconds) {
@@ -284,14 +287,14 @@ fn no_packet_is_too_much() {
                 _ => IpAddr::V6(Ipv6Addr::from_bits(u128::from(dice.word()) << 64 | u128::from(dice.word()))),
             };
             let (draw, now, stream) = (dice.word() as u32, dice.word() >> dice.below(64), dice.below(2) == 0);
-            let outcome = answer(&packet, client, &snapshot, draw, now, stream, &mut out);
+            let outcome = answer(&packet, client, &snapshot, draw, now, stream, &mut out, &mut left);
             let is_query = packet.len() >= 12 && packet[2] & 0x80 == 0;
             assert_eq!(is_query, outcome == Outcome::Answered, "{packet:02x?}");
             if is_query {
                 assert_eq!(packet[..2], out[..2]);
                 assert!(out[2] & 0x80 != 0 && out.len() <= 65535);
                 assert!(stream || out.len() <= 1232, "{packet:02x?}");
-                assert_eq!(Outcome::Silent, answer(&out.clone(), client, &snapshot, draw, now, stream, &mut out));
+                assert_eq!(Outcome::Silent, answer(&out.clone(), client, &snapshot, draw, now, stream, &mut out, &mut left));
                 assert_eq!(Outcome::Answered, servfail(&packet, &mut out));
                 answered += 1;
             }
@@ -330,11 +333,11 @@ fn no_answer_allocates() {
     let mut dice = Dice(2);
     let packets: Vec<Vec<u8>> = (0..20_000).map(|_| good(&mut dice)).collect();
     let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53));
-    let mut out = Vec::new();
+    let (mut out, mut left) = (Vec::new(), Left::default());
     let mut rcodes = [0_u32; 16];
     let mut answer_all = |rcodes: &mut [u32; 16]| {
         for (draw, packet) in (0..).zip(&packets) {
-            answer(packet, client, &snapshot, draw << 16, 1100, false, &mut out);
+            answer(packet, client, &snapshot, draw << 16, 1100, false, &mut out, &mut left);
             rcodes[usize::from(out[3] & 15)] += 1;
         }
     };
