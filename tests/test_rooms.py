@@ -64,6 +64,7 @@ LIBRARIES = {
     "socket": {"server", "health", "geo", "zone"},  # the latter two for inet_pton alone
     "asyncio": {"server", "health", "control"},
     "aiohttp": {"health", "control"},
+    "prometheus_client": {"control"},
     "click": {"cli"},
 }
 

@@ -1,4 +1,6 @@
-"""What a query leaves behind besides its answer: what it asked, which zone said what, and which pools answered."""
+"""What a query leaves behind besides its answer: what it asked, which zone said what, and which pools
+answered.
+"""
 
 from geodns.table.shape import ZoneTable
 

@@ -26,6 +26,7 @@ from geodns.control.document import Document, document
 from geodns.health import overrides, state
 from geodns.health.health import Change, Health
 from geodns.health.messages import Batch, Notice, PeerAddress, Report, Settings
+from geodns.health.status import Status
 from geodns.health.words import PeerHeard, PeerView, Probe, Result
 from geodns.server.files import Fingerprint, fingerprint_of
 from geodns.server.prober import ProberProcess
@@ -178,6 +179,10 @@ class Keeper:
                 value = {"id": self._server_id, **{name: getattr(status, name) for name in status.__slots__}}
                 self._status = (time.monotonic(), await asyncio.to_thread(document, value))
             return self._status[1]
+
+    async def rows(self) -> Status:
+        """The same, as it is."""
+        return await self._ask(self._health.status)
 
     async def report(self, name: str, is_up: bool, reason: str) -> bool:
         """Take an external check's state; False when there is no check of this name."""

@@ -138,6 +138,7 @@ class Library:
         self.files: dict[str, ZoneFile] = {}
         self.problems: list[Problem] = []  # of the folder, of files that are no zones, and of the databases
         self.scanned: Scan | None = None  # what the last load looked at
+        self.loaded_at = 0.0  # Unix seconds when a load was published last
         self._served = served
         self._publisher = publisher or _Unsteered(served)
         self._local: list[ZoneTable] = []
@@ -400,6 +401,7 @@ class Library:
         if not self._publisher.prepare(steers):
             return False
         limits = self.config.limits
+        self.loaded_at = time.time()
         self._publisher.publish(
             steers,
             table=table,

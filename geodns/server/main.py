@@ -14,10 +14,12 @@ from geodns.engine.native import why_not
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.problems import Problem
 from geodns.server import activation, native, takeover
+from geodns.server.gather import Gatherer
 from geodns.server.keeper import Keeper
 from geodns.server.library import Library, Settings
 from geodns.server.listeners import Listeners, PythonListeners
 from geodns.server.notify import Notifier
+from geodns.server.observer import Observer
 from geodns.server.reload import Reloader, status
 from geodns.server.say import Sayer
 from geodns.server.served import Served
@@ -113,13 +115,21 @@ class _Run:
         )
         self._keeper = Keeper(config, shown, server_id(config), self._served, say, self._changed)
         self._library = Library(config, settings, self._served, self._keeper)
-        self._control = _control_app(self._keeper, shown.own, say) if control else None
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
         self._listeners: Listeners = (
             PythonListeners(bounds, config.limits, self._served, self._lost)
             if engine is None
             else native.NativeListeners(bounds, config.limits, engine, say, self._lost)
         )
+        self._observer = Observer(self._listeners, self._library, say)
+        self._facts = Gatherer(
+            self._library,
+            self._keeper,
+            self._listeners,
+            "python" if engine is None else "native",
+            self._not_ready,
+        )
+        self._control = self._control_app(shown.own) if control else None
         self._predecessor = predecessor
         sockets = {key: one for bound in bounds for key, one in bound.sockets().items()}
         sockets |= {
@@ -128,6 +138,7 @@ class _Run:
         self._handover = takeover.Handover(sockets, self._keeper.save, self._begin_drain)
         self._succeeding: asyncio.Task[None] | None = None
         self._is_draining = False
+        self._is_serving = False
         self._stopping = asyncio.Event()
         self._told = ""  # to the service manager; nothing before it is ready
         self._code = 0
@@ -159,6 +170,8 @@ class _Run:
 
     async def _start(self) -> None:
         await self._listeners.start()
+        self._is_serving = True
+        self._observer.start()
         if self._control is not None:
             await self._control.start(self._control_sockets)
         if self._predecessor is None:
@@ -192,6 +205,7 @@ class _Run:
             await self._listeners.drain()
         else:
             await self._listeners.stop()
+        await asyncio.to_thread(self._observer.stop)
         if self._control is not None:
             await self._control.stop()
         await self._keeper.stop()
@@ -212,6 +226,27 @@ class _Run:
             self._notifier.alive()
             await asyncio.sleep(seconds)
         await self._stopping.wait()
+
+    def _control_app(self, token: str | None) -> "ControlApp":
+        # aiohttp takes 0.2 s and 15 MB: not for those who have no endpoint
+        from geodns.control import metrics, traffic
+        from geodns.control.app import ControlApp
+
+        routes = [
+            *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
+            *metrics.routes(self._facts.gather),
+        ]
+        return ControlApp(self._keeper, token, self._say.rarely, routes)
+
+    def _not_ready(self) -> str:
+        """Why queries should not come here; "" when they should."""
+        if self._is_draining or self._stopping.is_set():
+            return "the server ends"
+        if not self._is_serving:
+            return "the zones are not loaded yet"
+        if self._library.files and not self._library.zones:
+            return "there is no good version of any zone"
+        return ""
 
     def _status(self) -> str:
         return status(self._library, self._keeper)
@@ -260,13 +295,6 @@ class _Run:
             self._control.token = shown.own
         self._listeners.limit(config.limits)
         return config
-
-
-def _control_app(keeper: Keeper, token: str | None, say: Sayer) -> "ControlApp":
-    # aiohttp takes 0.2 s and 15 MB: not for those who have no endpoint
-    from geodns.control.app import ControlApp
-
-    return ControlApp(keeper, token, say.rarely)
 
 
 def _keys(config: Config) -> list[takeover.Key]:

@@ -12,8 +12,8 @@ _OVER_TCP, _IS_V6 = 1, 2
 
 
 class Event(NamedTuple):
-    """`received` is Unix time in ns, `took` the ns from then until it was answered, `draw` 32 random bits. `weight`
-    is how many queries it stands for. `answer` is b"" for silence.
+    """`received` is Unix time in ns, `took` the ns from then until it was answered, `draw` 32 random bits.
+    `weight` is how many queries it stands for. `answer` is b"" for silence.
     """
 
     received: int

@@ -12,8 +12,9 @@ UDP, TCP = "udp", "tcp"
 
 
 class Asked(NamedTuple):
-    """What is counted as one. `zone` is the apex (lower-case wire form), b"" for a name outside of all; `qtype` is
-    0 for the types that no registry gives a use in questions. `rcode` has the bits of an OPT record.
+    """What is counted as one. `zone` is the apex (lower-case wire form), b"" for a name outside of all;
+    `qtype` is 0 for the types that no registry gives a use in questions. `rcode` has the bits of an OPT
+    record.
     """
 
     zone: bytes
@@ -29,8 +30,9 @@ Pool = tuple[bytes, str]
 
 @dataclass(slots=True)
 class Sums:
-    """`asked` are queries that were answered, `pools` the answers in which each had part. `latency` has the queries
-    that were measured, for each transport, in BUCKETS; `counters` what is counted of packets, likewise.
+    """`asked` are queries that were answered, `pools` the answers in which each had part. `latency` has the
+    queries that were measured, for each transport, in BUCKETS; `counters` what is counted of packets,
+    likewise.
     """
 
     asked: dict[Asked, int] = field(default_factory=dict)
@@ -59,7 +61,9 @@ def bucket_end(bucket: int) -> int:
 
 
 def quantile(counts: Sequence[int], share: float) -> int | None:
-    """The end (ns) of the bucket in which the query is that `share` of all took less than; None without any."""
+    """The end (ns) of the bucket in which the query is that `share` of all took less than; None without
+    any.
+    """
     total = sum(counts)
     if not total:
         return None

@@ -91,7 +91,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_queries_are_counted_by_name(running: Running):
-    """By zone, type, rcode, transport and family, and pools by name, also over a snapshot that was replaced."""
+    """By zone, type, rcode, transport and family, and pools by name, also over a snapshot that was
+    replaced.
+    """
     running.publish({"example.com": ZONE})
     await running.ask("www.example.com", subnet="127.2.0.0/24")
     await running.ask("nothing.example.com", "AAAA", v6=True)
