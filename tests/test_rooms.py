@@ -61,7 +61,7 @@ LIBRARIES = {
     "numpy": {"geo"},
     "maxminddb": {"geo"},
     "geoip2": {"geo"},
-    "socket": {"server", "health", "geo", "zone"},  # the latter two for inet_pton alone
+    "socket": {"server", "health", "traffic", "geo", "zone"},  # the latter two for inet_pton alone
     "asyncio": {"server", "health", "control"},
     "aiohttp": {"health", "control"},
     "prometheus_client": {"control"},

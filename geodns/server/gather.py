@@ -9,7 +9,7 @@ from geodns.name import Name
 from geodns.server.keeper import Keeper
 from geodns.server.library import Library, ZoneFile
 from geodns.server.listeners import Listeners
-from geodns.server.observer import Consumer
+from geodns.traffic.writer import Writer
 
 if TYPE_CHECKING:
     from geodns.control.metrics import Facts, ZoneFacts
@@ -25,14 +25,14 @@ class Gatherer:
         listeners: Listeners,
         engine: str,
         not_ready: Callable[[], str],
-        consumers: Sequence[Consumer] = (),
+        writers: Sequence[Writer],
     ) -> None:
         self._library = library
         self._keeper = keeper
         self._listeners = listeners
         self._engine = engine
         self._not_ready = not_ready
-        self._consumers = consumers
+        self._writers = writers
 
     async def gather(self) -> "Facts":
         """All of it, as it is now; for the event loop's thread."""
@@ -49,8 +49,8 @@ class Gatherer:
             loaded_at=library.loaded_at,
             status=await self._keeper.rows(),
             not_ready=self._not_ready(),
-            written={consumer.name: consumer.written for consumer in self._consumers},
-            drops={consumer.name: consumer.dropped for consumer in self._consumers},
+            written={writer.name: writer.written for writer in self._writers},
+            drops={writer.name: writer.dropped for writer in self._writers},
         )
 
 

@@ -121,13 +121,14 @@ class _Run:
             if engine is None
             else native.NativeListeners(bounds, config.limits, engine, say, self._lost)
         )
-        self._observer = Observer(self._listeners, self._library, say)
+        self._observer = Observer(self._listeners, self._library, self._served, server_id(config), say)
         self._facts = Gatherer(
             self._library,
             self._keeper,
             self._listeners,
             "python" if engine is None else "native",
             self._not_ready,
+            self._observer.writers,
         )
         self._control = self._control_app(shown.own) if control else None
         self._predecessor = predecessor
@@ -294,6 +295,7 @@ class _Run:
         if self._control is not None:
             self._control.token = shown.own
         self._listeners.limit(config.limits)
+        self._observer.configure(config, server_id(config))
         return config
 
 

@@ -73,6 +73,11 @@ class Served:
             self._publish(snapshot)
             self.snapshot = snapshot
 
+    def now(self) -> Snapshot | None:
+        """The snapshot that is served; None once this server is drained."""
+        snapshot = self.snapshot
+        return None if isinstance(snapshot, _Over) else snapshot
+
     def drain(self) -> None:
         """From now on every query raises Drained in the Python engine, and nothing is published any more."""
         with self._publishing:
