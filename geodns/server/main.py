@@ -170,9 +170,9 @@ class _Run:
         return self._code
 
     async def _start(self) -> None:
+        self._observer.start()
         await self._listeners.start()
         self._is_serving = True
-        self._observer.start()
         if self._control is not None:
             await self._control.start(self._control_sockets)
         if self._predecessor is None:

@@ -46,8 +46,10 @@ class Observer:
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
 
     def start(self) -> None:
+        """Begin, before the listeners: what a log is to have of all queries has to hold for the first."""
         for writer in self.writers:
             writer.start()
+        self._listeners.sample(self._every())
         self._thread.start()
 
     def stop(self) -> None:
@@ -92,7 +94,7 @@ class Observer:
         return int(1 / share)
 
     def _sample(self) -> None:
-        events = self._listeners.sampled()
+        events = sorted(self._listeners.sampled())  # by the time: they come from several threads
         located = PLACES_PER_SECOND * TURN_SECONDS / max(len(events), 1)
         for event in events:
             if located >= 1 or random() < located:

@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use crate::left::Left;
 use crate::decide::{Asked, Decision, Scratch, Verdict, decide, drawn, told_ttl};
+use crate::left::Left;
 use crate::partition::{Partition, Step, asker_subnet, subnet_of};
 use crate::shape::{Choice, PlanAt, Record};
 use crate::snapshot::Snapshot;
@@ -73,9 +73,9 @@ pub fn choose(
     let asked = Asked { subnet, draw, now: now as i64 };
     let decision = decide(steer, standing, partition, route, asked, scratch);
     if scratch.members.is_empty() {
-        left.add_pool(steer.number);
+        left.add_pool(choice.number);
     }
-    scratch.members.iter().for_each(|&(pool, _)| left.add_pool(steer.pools[pool as usize].number));
+    scratch.members.iter().for_each(|&(pool, _)| left.add_pool(choice.alternatives[pool as usize].number));
     let scope = if decision.is_hashed { scope.max(bits) } else { scope };
     Chosen { next: rendered(choice, steer, &decision, scratch), scope, ttl: decision.ttl, draw: decision.draw }
 }
@@ -93,7 +93,7 @@ fn usual(
     left: &mut Left,
 ) -> Option<(Next, u32)> {
     let Some(step) = route.first() else {
-        left.add_pool(steer.number);
+        left.add_pool(choice.number);
         return Some((Next::Plan(choice.default), TTL_UNBOUND));
     };
     let rule = &steer.rules[step.rule as usize];
@@ -109,14 +109,14 @@ fn usual(
     let (up, alternative) = (found.up.as_slice(), &choice.alternatives[at]);
     let plans = alternative.plans.as_slice();
     let ttl = told_ttl(steer, found.ttl);
-    let pool = &steer.pools[at];
     if let [only] = up {
-        left.add_pool(pool.number);
+        left.add_pool(alternative.number);
         return Some((Next::Plan(plans[*only as usize]), ttl));
     }
     let first = *up.first()? as usize;
+    let pool = &steer.pools[at];
     if pool.policy == Policy::All && pool.answers == 0 {
-        left.add_pool(pool.number);
+        left.add_pool(alternative.number);
         if let Some(whole) = alternative.whole.filter(|_| up.len() == plans.len()) {
             return Some((Next::Plan(whole), ttl));
         }
@@ -124,7 +124,7 @@ fn usual(
         return Some((together(plans[first], records, &mut scratch.records), ttl));
     }
     if pool.policy == Policy::Weighted && pool.answers == 1 {
-        left.add_pool(pool.number);
+        left.add_pool(alternative.number);
         let weights = up.iter().map(|&member| pool.members[member as usize].weight);
         return Some((Next::Plan(plans[up[drawn(weights, draw)] as usize]), ttl));
     }

@@ -535,15 +535,19 @@ impl<'py, 'n> Copying<'py, 'n> {
         let py = self.py;
         let mut classes = HashMap::new();
         let mut alternatives = Vec::new();
-        for alternative in given.getattr(intern!(py, "alternatives"))?.try_iter()? {
-            alternatives.push(self.alternative(&alternative?, &mut classes, depth)?);
+        let steer = given.getattr(intern!(py, "steer"))?;
+        let pools = steer.getattr(intern!(py, "pools"))?;
+        for (alternative, pool) in given.getattr(intern!(py, "alternatives"))?.try_iter()?.zip(pools.try_iter()?) {
+            let number = self.names.pool(self.zone.number, pool?.getattr(intern!(py, "name"))?.extract()?);
+            alternatives.push(self.alternative(&alternative?, number, &mut classes, depth)?);
         }
         let choice = Choice {
             key: self.key(given.getattr(intern!(py, "key"))?.extract()?)?,
-            steer: self.steer(&given.getattr(intern!(py, "steer"))?)?,
+            steer: self.steer(&steer)?,
             alternatives,
             default: self.plan(&given.getattr(intern!(py, "default"))?, depth)?,
             nodata: self.plan(&given.getattr(intern!(py, "nodata"))?, depth)?,
+            number: self.names.pool(self.zone.number, String::new()),
         };
         let at = count(self.zone.choices.len())?;
         self.zone.choices.push(choice);
@@ -554,6 +558,7 @@ impl<'py, 'n> Copying<'py, 'n> {
     fn alternative(
         &mut self,
         given: &Bound<'py, PyAny>,
+        number: u32,
         classes: &mut HashMap<Vec<u8>, u32>,
         depth: usize,
     ) -> PyResult<Alternative> {
@@ -570,7 +575,7 @@ impl<'py, 'n> Copying<'py, 'n> {
         }
         let whole = given.getattr(intern!(py, "whole"))?;
         let whole = if whole.is_none() { None } else { Some(self.plan(&whole, depth)?) };
-        Ok(Alternative { plans, records, whole })
+        Ok(Alternative { plans, records, whole, number })
     }
 
     fn record(&mut self, given: &Bound<'py, PyAny>) -> PyResult<u32> {
@@ -598,7 +603,7 @@ impl<'py, 'n> Copying<'py, 'n> {
         if let Some(&known) = self.steers.get(&id(given)) {
             return Ok(known);
         }
-        let steer = copy_steer(given, self.zone.number, self.names)?;
+        let steer = copy_steer(given)?;
         let at = count(self.zone.steers.len())?;
         self.zone.steers.push(steer);
         self.steers.insert(id(given), at);
@@ -606,13 +611,11 @@ impl<'py, 'n> Copying<'py, 'n> {
     }
 }
 
-fn copy_steer(given: &Bound<'_, PyAny>, zone: u32, names: &mut Names) -> PyResult<Steer> {
+fn copy_steer(given: &Bound<'_, PyAny>) -> PyResult<Steer> {
     let py = given.py();
     let mut pools = Vec::new();
     for pool in given.getattr(intern!(py, "pools"))?.try_iter()? {
-        let pool = pool?;
-        let number = names.pool(zone, pool.getattr(intern!(py, "name"))?.extract()?);
-        pools.push(copy_pool(&pool, number)?);
+        pools.push(copy_pool(&pool?)?);
     }
     let mut rules = Vec::new();
     for rule in given.getattr(intern!(py, "rules"))?.try_iter()? {
@@ -637,7 +640,6 @@ fn copy_steer(given: &Bound<'_, PyAny>, zone: u32, names: &mut Names) -> PyResul
         ttl: given.getattr(intern!(py, "ttl"))?.extract()?,
         ttl_min: given.getattr(intern!(py, "ttl_min"))?.extract()?,
         base: copy_standing(&given.getattr(intern!(py, "base"))?)?,
-        number: names.pool(zone, String::new()),
     };
     let knows = |at: &u32| (*at as usize) < steer.pools.len();
     let is_whole = steer.rules.iter().all(|rule| !rule.pools.is_empty() && rule.pools.iter().all(knows))
@@ -646,7 +648,7 @@ fn copy_steer(given: &Bound<'_, PyAny>, zone: u32, names: &mut Names) -> PyResul
     if is_whole { Ok(steer) } else { Err(broken(format!("{} leads to a pool that it does not have", steer.key))) }
 }
 
-fn copy_pool(given: &Bound<'_, PyAny>, number: u32) -> PyResult<Pool> {
+fn copy_pool(given: &Bound<'_, PyAny>) -> PyResult<Pool> {
     let py = given.py();
     let mut members = Vec::new();
     for member in given.getattr(intern!(py, "members"))?.try_iter()? {
@@ -668,7 +670,6 @@ fn copy_pool(given: &Bound<'_, PyAny>, number: u32) -> PyResult<Pool> {
         slow_start: given.getattr(intern!(py, "slow_start"))?.extract()?,
         fallbacks: given.getattr(intern!(py, "fallbacks"))?.extract()?,
         seed: given.getattr(intern!(py, "seed"))?.extract()?,
-        number,
     })
 }
 

@@ -93,7 +93,16 @@ impl Engine {
                 let snapshot = self.current.load_full();
                 let began = Instant::now();
                 for packet in &packets {
-                    std::hint::black_box(answer(packet, client, &snapshot, 0x1234_5678, now, false, &mut out, &mut left));
+                    std::hint::black_box(answer(
+                        packet,
+                        client,
+                        &snapshot,
+                        0x1234_5678,
+                        now,
+                        false,
+                        &mut out,
+                        &mut left,
+                    ));
                 }
                 began.elapsed().as_secs_f64()
             };

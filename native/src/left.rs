@@ -34,7 +34,16 @@ impl Left {
     }
 
     /// A pool has part in the answer.
+    #[inline]
     pub fn add_pool(&mut self, number: u32) {
+        if self.pool_count == 0 {
+            (self.pools[0], self.pool_count) = (number, 1);
+        } else {
+            self.add_another(number);
+        }
+    }
+
+    fn add_another(&mut self, number: u32) {
         if self.pools().contains(&number) {
             return;
         }

@@ -111,6 +111,8 @@ pub struct Alternative {
     pub records: Vec<Record>,
     /// The plan of all members.
     pub whole: Option<PlanAt>,
+    /// What the pool's answers are counted as.
+    pub number: u32,
 }
 
 /// A record that can stand beside others.
@@ -135,6 +137,8 @@ pub struct Choice {
     pub default: PlanAt,
     /// The answer with none.
     pub nodata: PlanAt,
+    /// What answers with no pool's values are counted as.
+    pub number: u32,
 }
 
 /// A DNAME above the name asked for (RFC 6672). Names outside `apex` are not followed.

@@ -51,8 +51,6 @@ pub struct Pool {
     pub fallbacks: Vec<(u32, u32)>,
     /// Stands for the pool where clients are spread over several.
     pub seed: u64,
-    /// What its answers are counted as.
-    pub number: u32,
 }
 
 /// Who is sent to which pools.
@@ -105,8 +103,6 @@ pub struct Steer {
     pub ttl_min: u32,
     /// How they stand as long as nothing was checked.
     pub base: Standing,
-    /// What answers with no pool's values are counted as.
-    pub number: u32,
 }
 
 impl Steer {

@@ -881,7 +881,8 @@ mod tests {
             write_buffer_octets: 1 << 16,
             queries_per_turn: 10,
         };
-        let tcp = Tcp::start(vec![listener], limits, &Arc::new(Echo), &books, &Arc::default(), &Arc::default()).unwrap();
+        let tcp =
+            Tcp::start(vec![listener], limits, &Arc::new(Echo), &books, &Arc::default(), &Arc::default()).unwrap();
         let ask = |stream: &mut TcpStream, packet: &[u8]| -> io::Result<Vec<u8>> {
             stream.set_read_timeout(Some(Duration::from_secs(20)))?;
             stream.write_all(&(packet.len() as u16).to_be_bytes())?;

@@ -46,7 +46,8 @@ impl Udp {
         socket.set_nonblocking(false)?;
         let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
-        let worker = Worker { socket: socket.clone(), with_source, stopping: stopping.clone(), books, wanted, failures };
+        let worker =
+            Worker { socket: socket.clone(), with_source, stopping: stopping.clone(), books, wanted, failures };
         let thread = Builder::new().name(format!("udp {name}")).spawn(move || worker.run(&*service))?;
         Ok(Udp { socket, stopping, thread })
     }

@@ -110,7 +110,12 @@ impl Maker {
                 self.0.bodies.push(body);
                 records.push(Record { body: self.0.bodies.len() as u32 - 1, class: u32::from(pool * 3 + member) });
             }
-            alternatives.push(Alternative { plans, records, whole: Some(self.hit(3, &[192, 0, pool, 255])) });
+            alternatives.push(Alternative {
+                plans,
+                records,
+                whole: Some(self.hit(3, &[192, 0, pool, 255])),
+                number: 0,
+            });
         }
         let members: Vec<Member> = (0..3).map(|at| Member { weight: at, seed: u64::from(at) }).collect();
         let pool = |at: u32| Pool {
@@ -120,7 +125,6 @@ impl Maker {
             slow_start: 300,
             fallbacks: (0..3).filter(|other| *other != at).map(|other| (other, 1)).collect(),
             seed: u64::from(at),
-            number: at,
         };
         let up = PoolStanding { up: vec![1, 2], is_up: true, ramps: vec![(1, 1000)], ttl: 20 };
         let down = PoolStanding { ttl: TTL_UNBOUND, ..PoolStanding::default() };
@@ -133,7 +137,6 @@ impl Maker {
             ttl: 300,
             ttl_min: 10,
             base: Standing { pools: vec![down.clone(), down, up] },
-            number: 3,
         };
         self.0.steers.push(steer);
         let choice = Choice {
@@ -142,6 +145,7 @@ impl Maker {
             alternatives,
             default: self.hit(1, b"default"),
             nodata: self.0.nxdomain,
+            number: 1,
         };
         self.0.choices.push(choice);
         let choice = self.0.choices.len() as u32 - 1;
@@ -294,7 +298,10 @@ fn no_packet_is_too_much() {
                 assert_eq!(packet[..2], out[..2]);
                 assert!(out[2] & 0x80 != 0 && out.len() <= 65535);
                 assert!(stream || out.len() <= 1232, "{packet:02x?}");
-                assert_eq!(Outcome::Silent, answer(&out.clone(), client, &snapshot, draw, now, stream, &mut out, &mut left));
+                assert_eq!(
+                    Outcome::Silent,
+                    answer(&out.clone(), client, &snapshot, draw, now, stream, &mut out, &mut left)
+                );
                 assert_eq!(Outcome::Answered, servfail(&packet, &mut out));
                 answered += 1;
             }
