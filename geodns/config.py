@@ -310,6 +310,14 @@ def _zone_text(value: str) -> str:
     return str(Name.parse(value))
 
 
+class Log(_Part):
+    """The lines on stderr."""
+
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto: text on a terminal, else a JSON object a line"
+    )
+
+
 class QueryLog(_Part):
     """A line of JSON for each query, or for some; off without a `file`."""
 
@@ -439,6 +447,7 @@ class Config(_Part):
     state: Path = Field(
         default=Path("state"), description="the folder for what has to survive a restart: health, overrides"
     )
+    log: Log = Field(default=Log())
     querylog: QueryLog = Field(default=QueryLog())
     dnstap: Dnstap = Field(default=Dnstap())
     limits: Limits = Field(default=Limits())
@@ -481,6 +490,7 @@ def override(
     server_id: str | None = None,
     control: tuple[str, ...] = (),
     peers: tuple[str, ...] = (),
+    log_format: str | None = None,
 ) -> Config:
     """`config` with what the command line says instead. Raises ValueError with a sentence for the user."""
     data = config.model_dump()
@@ -499,6 +509,8 @@ def override(
         data["control"]["listen"] = list(control)
     if peers:
         data["peers"] = [{"url": url} for url in peers]
+    if log_format is not None:
+        data["log"]["format"] = log_format
     try:
         return Config.model_validate(data)
     except ValidationError as error:

@@ -233,7 +233,7 @@ class Keeper:
         self._overrides = now
         found = await asyncio.to_thread(overrides.read, path)
         for problem in found.problems[:PROBLEMS_TOLD]:
-            self._say.line(str(problem))
+            self._say.problem(problem)
         if found.problems:
             self._say(f"{path} was not taken up; the overrides before it hold")
         await self._ask(self._guarded, self._override, found)
@@ -383,7 +383,7 @@ class _Told:
         for change in changes:
             self.tick()
             if self._lines < CHANGES_TOLD:
-                self._say(str(change))
+                self._say(str(change), "health")
             else:
                 self._kept_back[change.is_up] += 1
             self._lines += 1

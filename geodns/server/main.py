@@ -42,7 +42,7 @@ def run(config: Config, reread: Reread | None = None) -> int:
 
     `reread` gives the config anew for SIGHUP; without it SIGHUP reads only zones and databases again.
     """
-    say = Sayer()
+    say = Sayer(form=config.log.format)
     engine, why = _engine(config)
     if engine is None and config.engine == "native":
         say(f"{why.replace('native one', 'native engine')} (--engine python, or auto)")
@@ -50,7 +50,7 @@ def run(config: Config, reread: Reread | None = None) -> int:
     secret = os.urandom(16)  # for this run, when none is configured
     settings, shown, problems = _settings(config, secret)
     for problem in problems:
-        say.line(str(problem))
+        say.problem(problem)
     if any(problem.is_error for problem in problems):
         return 1
     udp_sockets = native.cores() if engine is not None else 1
@@ -181,7 +181,13 @@ class _Run:
         if not zones:
             self._say(f"no zone is served: there is no good zone file in {self._library.config.zones}")
         where = ", ".join(str(bound.listen) for bound in self._bounds)
-        self._say(f"ready: {zones} zones on {where} (engine {self._which})")
+        self._say(
+            f"ready: {zones} zones on {where} (engine {self._which})",
+            "ready",
+            zones=zones,
+            listen=[str(bound.listen) for bound in self._bounds],
+            engine=self._which.partition(":")[0],
+        )
         self._told = self._status()
         self._notifier.ready(self._told)
         if self._predecessor is not None:
@@ -189,13 +195,13 @@ class _Run:
 
     async def _succeed(self, predecessor: takeover.Predecessor) -> None:
         """We serve: the process whose sockets we have may end, and another one may have them of us."""
-        self._say(f"took over from process {predecessor.pid}")
+        self._say(f"took over from process {predecessor.pid}", "takeover", process=predecessor.pid)
         if not await asyncio.to_thread(predecessor.end):
             self._say(f"process {predecessor.pid} has not said that it ended")
         self._handover.start()
 
     def _begin_drain(self, pid: int) -> None:
-        self._say(f"process {pid} has taken over")
+        self._say(f"process {pid} has taken over", "takeover", process=pid)
         self._is_draining = True
         self._stopping.set()
 
@@ -282,7 +288,7 @@ class _Run:
             settings, shown, more = _settings(config, self._secret)
             problems = problems + more
         for problem in problems:
-            self._say.line(str(problem))
+            self._say.problem(problem)
         if config is None or any(problem.is_error for problem in problems):
             self._say("the config was not taken up; the one before holds, and nothing was loaded")
             return None
@@ -296,6 +302,7 @@ class _Run:
             self._control.token = shown.own
         self._listeners.limit(config.limits)
         self._observer.configure(config, server_id(config))
+        self._say.form = config.log.format
         return config
 
 
