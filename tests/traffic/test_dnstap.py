@@ -95,8 +95,8 @@ def test_a_file(tmp_path: Path):
     assert " AQ 192.0.2.0:5353 -> " in lines[8]
     told = subprocess.run(["dnstap-read", "-y", path], capture_output=True, text=True, check=True).stdout
     assert 9 == told.count("identity: ns1\n")
-    assert "response_message_size" in told
-    assert "id:  4660" in told.replace("id: 4660", "id:  4660")
+    assert 4 == told.count("type: AUTH_RESPONSE\n")
+    assert 9 == len(re.findall(r"^ +id: 4660$", told, flags=re.M))
 
 
 @needs_read
@@ -116,7 +116,7 @@ def test_a_reader_at_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         until(lambda: writer.take([UDP4]) or writer.written)
         before = writer.written
         writer.take([TCP6] * 1000)
-        until(lambda: writer.written == before + 1000)
+        until(lambda: writer.written >= before + 1000)
         writer.reopen()  # the reader says that it has all of them
         until(lambda: not writer.take([UDP4]) and writer.written > before + 1000)
     first = read(tmp_path / "one")
