@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Time the Python engine alone: no socket, no other process.
+"""Time an engine alone: no socket, no other process.
 
     zone.py's files --> Snapshot --> answer() on prepared packets, several times over --> microseconds a call
                            |
     what is up ------------+ the same questions with every value checked, and with some of them down
 
-usage: engine.py                   a table: each kind of answer, the median and the least of the repeats
+usage: engine.py --engine native   of the native engine
+       engine.py                   of the Python engine: a table of the kinds of answer, median and least
        engine.py --functions geo   where the time of one kind goes (cProfile, which itself costs a good part)
 """
 
@@ -143,8 +144,14 @@ def run(wires: list[bytes], snapshot: Snapshot) -> None:
         answer(wire, CLIENT, snapshot, 0x12345678, 1_700_000_000)
 
 
-def microseconds(wires: list[bytes], snapshot: Snapshot) -> list[float]:
-    """A number for each repeat: microseconds of CPU per call."""
+def microseconds(engine: str, wires: list[bytes], snapshot: Snapshot) -> list[float]:
+    """A number for each repeat: microseconds per call."""
+    if engine == "native":
+        from geodns._native import Engine
+
+        native = Engine()
+        native.publish(snapshot)
+        return [each / len(wires) * 1e6 for each in native.time(wires, CLIENT, 1_700_000_000, REPEATS)]
     numbers = []
     for _ in range(REPEATS):
         start = time.process_time()
@@ -177,6 +184,7 @@ HEALTH = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--geo-db", type=Path, default=HERE.parent / "geo-db" / "city-lite.mmdb")
+    parser.add_argument("--engine", choices=["python", "native"], default="python")
     parser.add_argument("--functions", choices=KINDS, help="profile this kind instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="geodns-engine-") as name:
@@ -191,11 +199,11 @@ def main() -> int:
             return 0
         print("| answer | median, µs | least, µs |\n|---|--:|--:|")
         for kind in KINDS:
-            numbers = microseconds(packets(data, kind), snapshot)
+            numbers = microseconds(options.engine, packets(data, kind), snapshot)
             print(f"| {kind} | {statistics.median(numbers):.2f} | {min(numbers):.2f} |")
         for kind in STEERED:
             for health, stand_of in HEALTH.items():
-                numbers = microseconds(packets(data, kind), with_health(snapshot, stand_of))
+                numbers = microseconds(options.engine, packets(data, kind), with_health(snapshot, stand_of))
                 print(f"| {kind}, {health} | {statistics.median(numbers):.2f} | {min(numbers):.2f} |")
     return 0
 

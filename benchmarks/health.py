@@ -481,7 +481,9 @@ def main() -> None:
             for kind in options.kinds:
                 measure_prober(kind, folder, options)
         if options.part != "prober":
-            print(f"{options.rate:g} queries a second to `geodns serve` ({options.engine}); medians of rounds")
+            print(
+                f"{options.rate:g} queries a second to `geodns serve` ({options.engine}); medians of rounds"
+            )
             for kind in options.kinds:
                 measure_server(kind, folder, options)
 

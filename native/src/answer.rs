@@ -238,8 +238,8 @@ impl<'a> Walk<'a, '_> {
                 self.draw = next_draw(self.draw);
             }
             self.has_drawn = true;
-            let choice = &zone.choices[plan.choice as usize];
-            let chosen = choose(self.snapshot, zone_at, choice, self.client, self.draw, self.now, scratch, self.left);
+            let chosen =
+                choose(self.snapshot, zone_at, plan.choice, self.client, self.draw, self.now, scratch, self.left);
             self.draw = chosen.draw;
             self.scope = self.scope.max(chosen.scope);
             ttl = chosen.ttl;

@@ -13,12 +13,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
 
+use crate::bound;
 use crate::left::NO_ZONE;
 use crate::partition::{Arrays, Partition};
 use crate::shape::{
     Alternative, Below, Body, Choice, Cut, Dname, NO_CHOICE, Node, Outcome, Plan, PlanAt, Record, Span, Zone,
 };
-use crate::snapshot::{self, Identity, SECRET_OCTETS, Snapshot, Table};
+use crate::snapshot::{Identity, SECRET_OCTETS, Snapshot, Table};
 use crate::steer::{Member, Policy, Pool, PoolStanding, Rule, Standing, Steer, WhenAllDown};
 
 /// Nodes that are read before Python's lock is offered to others: half a millisecond's work.
@@ -77,7 +78,7 @@ pub struct Copier {
     standings: Known<Standing>,
     /// The mappings that `bound` was made of.
     mappings: Option<(Object, Object)>,
-    bound: Vec<snapshot::Bound>,
+    bound: Vec<bound::Bound>,
     /// What counts are kept under.
     pub names: Names,
 }
@@ -155,18 +156,26 @@ impl Copier {
         let has_partitions = known.is_some_and(|(known, _)| known.is(partitions));
         let has_standings = known.is_some_and(|(_, known)| known.is(standings));
         let mut bound = self.bound.clone();
-        bound.resize(table.zones.len(), snapshot::Bound::default());
+        bound.resize(table.zones.len(), bound::Bound::default());
         let mut new_partitions = Known::default();
         let mut new_standings = Known::default();
         for (zone, bound) in table.zones.iter().zip(&mut bound) {
+            let (mut its_partitions, mut its_standings) = bound.parts();
             if !has_partitions {
-                bound.partitions = Arc::new(bind_partitions(zone, partitions, &self.partitions, &mut new_partitions)?);
+                its_partitions = Arc::new(bind_partitions(zone, partitions, &self.partitions, &mut new_partitions)?);
             }
             if !has_standings {
                 let keys = &self.steer_keys[&(Arc::as_ptr(zone) as usize)];
                 let standings = standings.cast::<PyMapping>()?;
-                bound.standings = Arc::new(bind_standings(zone, keys, standings, &self.standings, &mut new_standings)?);
+                its_standings = Arc::new(bind_standings(zone, keys, standings, &self.standings, &mut new_standings)?);
             }
+            py.detach(|| {
+                if !has_partitions {
+                    *bound = bound::Bound::new(zone, its_partitions, its_standings);
+                } else if !has_standings {
+                    *bound = bound.with(zone, its_standings);
+                }
+            });
         }
         if !has_partitions {
             self.partitions = new_partitions;
@@ -176,7 +185,6 @@ impl Copier {
         }
         self.bound = bound;
         self.mappings = Some((partitions.clone().unbind(), standings.clone().unbind()));
-        let _ = py;
         Ok(())
     }
 }

@@ -12,6 +12,7 @@
 pub mod answer;
 pub mod assemble;
 pub mod batch;
+pub mod bound;
 pub mod chaos;
 pub mod choose;
 pub mod cookie;

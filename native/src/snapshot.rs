@@ -7,9 +7,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::partition::Partition;
-use crate::shape::{Choice, Outcome, Zone};
-use crate::steer::{Standing, Steer};
+use crate::bound::Bound;
+use crate::shape::{Outcome, Zone};
 
 /// Octets; DNS flag day 2020: an IPv6 packet of 1280 less its headers.
 pub const UDP_SIZE_MAX_DEFAULT: u16 = 1232;
@@ -151,15 +150,6 @@ pub fn is_under(key: &[u8], ancestor: &[u8]) -> bool {
     key == ancestor || (key.len() > ancestor.len() && ancestors(key).any(|above| above == ancestor))
 }
 
-/// The geography of one zone's choices, and what is up in it, by `Zone.keys` and `Zone.steers`.
-#[derive(Clone, Debug, Default)]
-pub struct Bound {
-    /// One for each of `Zone.keys`.
-    pub partitions: Arc<Vec<Arc<Partition>>>,
-    /// One for each of `Zone.steers`; None: `Steer.base`.
-    pub standings: Arc<Vec<Option<Arc<Standing>>>>,
-}
-
 /// The table, the geography of its choices, what is up, and the settings that show in answers.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -188,19 +178,5 @@ impl Default for Snapshot {
             cookie_secrets: Vec::new(),
             tcp_keepalive: TCP_KEEPALIVE_DEFAULT,
         }
-    }
-}
-
-impl Snapshot {
-    /// The partition of a choice of this zone.
-    pub fn partition(&self, zone: u32, choice: &Choice) -> &Partition {
-        &self.bound[zone as usize].partitions[choice.key as usize]
-    }
-
-    /// The steer of a choice of this zone, and how its pools stand.
-    pub fn steer(&self, zone: u32, choice: &Choice) -> (&Steer, &Standing) {
-        let steer = &self.table.zones[zone as usize].steers[choice.steer as usize];
-        let told = self.bound[zone as usize].standings[choice.steer as usize].as_deref();
-        (steer, told.unwrap_or(&steer.base))
     }
 }

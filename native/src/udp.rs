@@ -5,7 +5,7 @@
 //! It blocks while nothing comes, and takes at once whatever came meanwhile: a busy server has large batches and few
 //! system calls, an idle one answers the single query at once.
 
-use crate::batch::{BATCH, Batch, shut_down_reading};
+use crate::batch::{BATCH, Batch, ask_for_short_turns, shut_down_reading};
 use crate::sample::Wanted;
 use crate::service::{Asking, Books, Failures, Service, contain_panics, words};
 use std::io::ErrorKind;
@@ -106,6 +106,7 @@ struct Worker {
 impl Worker {
     fn run<S: Service>(&self, service: &S) {
         contain_panics();
+        ask_for_short_turns();
         for _ in 0..PANICS_MAX {
             // AssertUnwindSafe: all that lasts longer than `serve` are counts and the socket.
             match catch_unwind(AssertUnwindSafe(|| self.serve(service))) {

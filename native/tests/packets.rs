@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use _native::answer::{Outcome, answer, servfail};
+use _native::bound::Bound;
 use _native::left::Left;
 use _native::partition::{Arrays, EMBEDDED, Partition};
 use _native::shape::{
     self, Alternative, Below, Body, Choice, Cut, Dname, FLAG_AA, NO_CHOICE, Node, Plan, PlanAt, Record, Span, Zone,
 };
-use _native::snapshot::{Bound, Identity, Snapshot, Table};
+use _native::snapshot::{Identity, Snapshot, Table};
 use _native::steer::{Member, Policy, Pool, PoolStanding, Rule, SHARE_ALL, Standing, Steer, TTL_UNBOUND, WhenAllDown};
 
 const PACKETS_PER_LOOK: usize = 1000; // at the clock
@@ -203,8 +204,8 @@ fn partition() -> Partition {
 
 fn snapshot() -> Snapshot {
     let zone = Arc::new(zone());
-    let bound =
-        Bound { partitions: Arc::new(vec![Arc::new(partition())]), standings: Arc::new(vec![None; zone.steers.len()]) };
+    let standings = Arc::new(vec![None; zone.steers.len()]);
+    let bound = Bound::new(&zone, Arc::new(vec![Arc::new(partition())]), standings);
     Snapshot {
         table: Arc::new(Table::link(vec![zone], vec![b"\x06failed\0".to_vec()])),
         bound: vec![bound],
