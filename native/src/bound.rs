@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
-use crate::choose::{Next, usual};
+use crate::choose::{Next, Usual, usual};
 use crate::partition::{OUTCOME_DEFAULT, Partition};
 use crate::shape::{Choice, PlanAt, Zone};
 use crate::steer::{Standing, Steer};
 
-/// Shortcuts of one zone: 32 MiB of them, which is ten thousand steered records with 400 routes each. What comes after
+/// Shortcuts of one zone: 48 MiB of them, which is ten thousand steered records with 400 routes each. What comes after
 /// is decided query by query.
 const SHORTCUTS_MAX: usize = 1 << 22;
 /// `Shortcut.plan` where more than the place decides.
@@ -22,11 +22,16 @@ const NO_SHORTCUTS: u32 = u32::MAX;
 
 /// What one outcome leads to.
 #[derive(Clone, Copy, Debug)]
-struct Shortcut {
-    plan: PlanAt,
+pub struct Shortcut {
+    /// Of the zone's.
+    pub plan: PlanAt,
     /// The most that the TTL may be.
-    ttl: u32,
+    pub ttl: u32,
+    /// What it is counted as.
+    pub pool: u32,
 }
+
+const NO_SHORTCUT: Shortcut = Shortcut { plan: NO_PLAN, ttl: 0, pool: 0 };
 
 /// What belongs to one choice.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +68,8 @@ impl Bound {
             places.push(Place { partition: choice.key, first: if fits { count as u32 } else { NO_SHORTCUTS } });
             count += if fits { more } else { 0 };
         }
-        let mut bound = Bound {
-            partitions,
-            standings,
-            places: Arc::new(places),
-            shortcuts: Arc::new(vec![Shortcut { plan: NO_PLAN, ttl: 0 }; count]),
-        };
+        let mut bound =
+            Bound { partitions, standings, places: Arc::new(places), shortcuts: Arc::new(vec![NO_SHORTCUT; count]) };
         bound.shorten(zone, |_| true);
         bound
     }
@@ -98,8 +99,8 @@ impl Bound {
             for (outcome, shortcut) in (OUTCOME_DEFAULT..).zip(own) {
                 let found = usual(choice, partition, partition.route(outcome), steer, standing, None, &mut kept);
                 *shortcut = match found {
-                    Some((Next::Plan(plan), ttl)) => Shortcut { plan, ttl },
-                    _ => Shortcut { plan: NO_PLAN, ttl: 0 },
+                    Some(Usual { next: Next::Plan(plan), ttl, pool }) => Shortcut { plan, ttl, pool },
+                    _ => NO_SHORTCUT,
                 };
             }
         }
@@ -117,10 +118,10 @@ impl Bound {
     }
 
     /// The plan of a choice for an outcome of its partition, and the most that its TTL may be.
-    pub fn shortcut(&self, choice: u32, outcome: i32) -> Option<(PlanAt, u32)> {
+    pub fn shortcut(&self, choice: u32, outcome: i32) -> Option<Shortcut> {
         let first = self.places[choice as usize].first;
         let shortcut = self.shortcuts.get((first as usize).wrapping_add((outcome - OUTCOME_DEFAULT) as usize))?;
-        (shortcut.plan != NO_PLAN).then_some((shortcut.plan, shortcut.ttl))
+        (shortcut.plan != NO_PLAN).then_some(*shortcut)
     }
 
     /// The steer of a choice, and how its pools stand.

@@ -112,6 +112,8 @@ pub struct Alternative {
     pub records: Vec<Record>,
     /// The plan of all members.
     pub whole: Option<PlanAt>,
+    /// What the pool's answers are counted as.
+    pub number: u32,
 }
 
 /// A record that can stand beside others.
@@ -136,6 +138,8 @@ pub struct Choice {
     pub default: PlanAt,
     /// The answer with none.
     pub nodata: PlanAt,
+    /// What answers with no pool's values are counted as.
+    pub number: u32,
 }
 
 /// A DNAME above the name asked for (RFC 6672). Names outside `apex` are not followed.
@@ -178,6 +182,8 @@ pub struct Node {
 pub struct Zone {
     /// Lower-case wire form.
     pub apex: Vec<u8>,
+    /// What it is counted as.
+    pub number: u32,
     /// All record data and names.
     pub octets: Vec<u8>,
     /// Of pointers and TTLs in a body's data.

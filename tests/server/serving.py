@@ -197,7 +197,7 @@ def serving(
     overrides = "{127.0.0.0/8: database}"
     text = config or f"geo: {{databases: [{TEST_DATABASE}], overrides: {overrides}}}\n"
     (folder / "geodns.yaml").write_text(text)
-    command = [*before, sys.executable, "-m", "geodns", "serve", *arguments]
+    command = [*before, sys.executable, "-m", "geodns", "serve", "--log", "text", *arguments]
     for address in listen:
         command += ["--listen", address]
     popen = subprocess.Popen(

@@ -143,7 +143,7 @@ def stop(container: str) -> tuple[float, float]:
 
 def says_ready(container: str) -> bool:
     done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
-    return "geodns: ready:" in done.stderr
+    return "ready: " in done.stderr
 
 
 def is_healthy(container: str) -> bool:

@@ -203,7 +203,7 @@ def test_as_kubernetes_starts_it(image: str, tmp_path: Path) -> None:
         try:
             assert served.stderr is not None
             said = [served.stderr.readline()]
-            while said[-1] and "geodns: ready: " not in said[-1]:
+            while said[-1] and "ready: " not in said[-1]:
                 said.append(served.stderr.readline())
             assert said[-1], said
             port = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
