@@ -65,9 +65,8 @@ class Usage:
         warm = int(len(self.memory) * WARM_SHARE)
         before, after = max(self.memory[:warm]), median(self.memory[-max(1, len(self.memory) // 10) :])
         told = f"{before >> 20} MiB, later {int(after) >> 20} MiB"
-        print(
-            f"memory {told}; descriptors {max(self.descriptors[:warm])}, later {max(self.descriptors[warm:])}"
-        )
+        early, late = max(self.descriptors[:warm]), max(self.descriptors[warm:])
+        print(f"memory {told}; descriptors {early}, later {late}")
         assert after - before <= max(GROWTH_OCTETS_MAX, GROWTH_SHARE_MAX * before), told
         assert late - early <= GROWTH_DESCRIPTORS_MAX
 
