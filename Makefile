@@ -34,7 +34,7 @@ test: $(VENV)/installed-dev $(VENV)/native
 	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST)
 
 test-containers: $(VENV)/installed-containers
-	$(RUN) -m pytest tests/deploy/containers $(PYTEST)
+	$(RUN) -m pytest -rs tests/deploy/containers $(PYTEST)
 
 agree: $(VENV)/installed-dev $(VENV)/native
 	AGREE_CASES=$(AGREE_CASES) AGREE_SECONDS=7200 $(RUN) -m pytest tests/test_engines_agree.py $(PYTEST)

@@ -11,7 +11,7 @@ from typing import Protocol
 from geodns.config import Limits
 from geodns.server.served import Served
 from geodns.server.sockets import Bound
-from geodns.server.tcp import TcpServer
+from geodns.server.tcp import DRAIN_SECONDS, TcpServer
 from geodns.server.udp import UdpServer
 from geodns.traffic.event import Event
 from geodns.traffic.sums import TCP, UDP, Sums
@@ -46,8 +46,11 @@ class Listeners(Protocol):
     async def stop(self) -> None:
         """Answer what has arrived, within half a second; never raises."""
 
-    async def drain(self) -> None:
-        """End, and leave the sockets with what they have queued to another process, which has them too."""
+    async def drain(self, patience_seconds: float = DRAIN_SECONDS) -> None:
+        """End, and leave the sockets with what they have queued to another process, which has them too.
+
+        TCP clients that are connected are answered until they fall idle, for as long as the patience lasts.
+        """
 
 
 class PythonListeners:
@@ -100,8 +103,8 @@ class PythonListeners:
             udp.stop()
         await self._tcp.stop()
 
-    async def drain(self) -> None:
+    async def drain(self, patience_seconds: float = DRAIN_SECONDS) -> None:
         self._served.drain()
         for udp in self._udp:
             await asyncio.to_thread(udp.drain)
-        await self._tcp.drain()
+        await self._tcp.drain(patience_seconds)

@@ -59,9 +59,9 @@ def run(config: Config, reread: Reread | None = None) -> int:
     for remark in remarks:
         say(remark)
     predecessor = None
-    if not given:
-        predecessor = takeover.ask(_keys(config))
-        given = {} if predecessor is None else predecessor.taken
+    are_lent = bool(given)
+    if not given and (predecessor := takeover.ask(_keys(config))) is not None:
+        given, are_lent = predecessor.taken, predecessor.are_lent
     bounds: list[Bound] = []
     try:
         bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, udp_sockets, given)
@@ -75,7 +75,8 @@ def run(config: Config, reread: Reread | None = None) -> int:
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        run = _Run(config, settings, shown, secret, bounds, control, say, reread, predecessor, engine, why)
+        served = (bounds, control, are_lent)
+        run = _Run(config, settings, shown, secret, *served, say, reread, predecessor, engine, why)
         return asyncio.run(run.run())
     finally:
         for bound in bounds:
@@ -95,6 +96,7 @@ class _Run:
         secret: bytes,
         bounds: list[Bound],
         control: list[socket.socket],
+        are_lent: bool,
         say: Sayer,
         reread: Reread | None,
         predecessor: takeover.Predecessor | None,
@@ -136,7 +138,8 @@ class _Run:
         sockets |= {
             ("control", listen): one for listen, one in zip(config.control.addresses, control, strict=True)
         }
-        self._handover = takeover.Handover(sockets, self._keeper.save, self._begin_drain)
+        self._are_lent = are_lent
+        self._handover = takeover.Handover(sockets, are_lent, self._keeper.save, self._begin_drain)
         self._succeeding: asyncio.Task[None] | None = None
         self._is_draining = False
         self._is_serving = False
@@ -195,13 +198,14 @@ class _Run:
 
     async def _succeed(self, predecessor: takeover.Predecessor) -> None:
         """We serve: the process whose sockets we have may end, and another one may have them of us."""
-        self._say(f"took over from process {predecessor.pid}", "takeover", process=predecessor.pid)
+        who = takeover.named(predecessor.pid)
+        self._say(f"took over from {who}", "takeover", process=predecessor.pid)
         if not await asyncio.to_thread(predecessor.end):
-            self._say(f"process {predecessor.pid} has not said that it ended")
+            self._say(f"{who} has not said that it ended")
         self._handover.start()
 
     def _begin_drain(self, pid: int) -> None:
-        self._say(f"process {pid} has taken over", "takeover", process=pid)
+        self._say(f"{takeover.named(pid)} has taken over", "takeover", process=pid)
         self._is_draining = True
         self._stopping.set()
 
@@ -210,6 +214,10 @@ class _Run:
         self._library.stop()
         if self._is_draining:
             await self._listeners.drain()
+        elif self._are_lent:
+            # Shutting a socket down ends it for all who have it, and the service manager keeps these for the
+            # next start.
+            await self._listeners.drain(patience_seconds=0)
         else:
             await self._listeners.stop()
         await asyncio.to_thread(self._observer.stop)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from geodns.config import Limits
 from geodns.server.say import Sayer
 from geodns.server.sockets import Bound
+from geodns.server.tcp import DRAIN_SECONDS
 from geodns.traffic.event import Event, decoded
 from geodns.traffic.sums import Asked, Sums
 
@@ -98,10 +99,10 @@ class NativeListeners:
         await asyncio.to_thread(self.server.stop)
         self._tell()
 
-    async def drain(self) -> None:
+    async def drain(self, patience_seconds: float = DRAIN_SECONDS) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        await asyncio.to_thread(self.server.drain)
+        await asyncio.to_thread(self.server.drain, patience_seconds)
         self._tell()
 
     def _tell(self) -> None:

@@ -80,10 +80,10 @@ class TcpServer:
         if self._sweeper is not None:
             self._sweeper.cancel()
 
-    async def drain(self) -> None:
+    async def drain(self, patience_seconds: float = DRAIN_SECONDS) -> None:
         """Accept no more, but answer until the clients have gone, or were idle for as long as they may be.
 
-        Another process accepts from the same queue meanwhile.
+        Another process accepts from the same queue meanwhile, or will.
         """
         loop = asyncio.get_running_loop()
         for server in self._servers:
@@ -94,7 +94,7 @@ class TcpServer:
         for server in self._servers:
             server.close()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout(patience_seconds):
                 while self._idle:
                     await asyncio.sleep(DRAIN_LOOK_SECONDS)
         await self.stop()

@@ -69,8 +69,12 @@ type LimitsOfPython = (usize, usize, f64, usize, usize);
 
 fn limits_of(limits: LimitsOfPython) -> PyResult<Limits> {
     let (connections, connections_per_client, idle_seconds, write_buffer_octets, queries_per_turn) = limits;
-    let idle = Duration::try_from_secs_f64(idle_seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let idle = seconds(idle_seconds)?;
     Ok(Limits { connections, connections_per_client, idle, write_buffer_octets, queries_per_turn })
+}
+
+fn seconds(of_python: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(of_python).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 #[pymethods]
@@ -136,11 +140,14 @@ impl Server {
     }
 
     /// End the threads, and leave the sockets with what they have queued to another process, which has them as well.
-    fn drain(&self, py: Python<'_>) {
+    /// TCP clients are answered until they fall idle, for as long as the patience lasts.
+    fn drain(&self, py: Python<'_>, patience_seconds: f64) -> PyResult<()> {
+        let patience = seconds(patience_seconds)?;
         let before = std::mem::replace(&mut *self.state(), State::Stopped);
         if let State::Running { udp, tcp } = before {
-            py.detach(|| drain(udp, tcp));
+            py.detach(|| drain(udp, tcp, patience));
         }
+        Ok(())
     }
 
     /// Take other limits from now on.
@@ -243,9 +250,9 @@ impl Server {
     }
 }
 
-fn drain(udp: Vec<Udp>, tcp: Tcp) {
+fn drain(udp: Vec<Udp>, tcp: Tcp, patience: Duration) {
     let deadline = Instant::now() + STOP;
-    tcp.drain();
+    tcp.drain(patience);
     udp.iter().for_each(Udp::leave);
     while udp.iter().any(Udp::is_alive) && Instant::now() < deadline {
         udp.iter().filter(|one| one.is_alive()).for_each(Udp::wake);

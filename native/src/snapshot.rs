@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::bound::Bound;
-use crate::shape::{Outcome, Zone};
+use crate::shape::{Outcome, Span, Zone};
 
 /// Octets; DNS flag day 2020: an IPv6 packet of 1280 less its headers.
 pub const UDP_SIZE_MAX_DEFAULT: u16 = 1232;
@@ -37,10 +37,13 @@ pub struct NodeAt {
     pub node: u32,
 }
 
+/// With the name's place, so that name and node come from memory at the same time.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
     at: NodeAt,
+    /// In the zone's octets.
+    name: Span,
 }
 
 /// All the zones, as one map.
@@ -93,13 +96,16 @@ impl Table {
         let own = &zones[zone as usize];
         for node in 0..own.names as u32 {
             let at = NodeAt { zone, node };
+            let span = own.nodes[node as usize].name;
             let name = own.name(node);
             let hash = hash_of(&self.hasher, name);
-            let is_same = |entry: &Entry| zones[entry.at.zone as usize].name(entry.at.node) == name;
+            let is_same = |entry: &Entry| entry.name.of(&zones[entry.at.zone as usize].octets) == name;
             match self.names.entry(hash, |entry| entry.hash == hash && is_same(entry), |entry| entry.hash) {
-                hashbrown::hash_table::Entry::Occupied(mut found) => found.get_mut().at = at,
+                hashbrown::hash_table::Entry::Occupied(mut found) => {
+                    (found.get_mut().at, found.get_mut().name) = (at, span)
+                }
                 hashbrown::hash_table::Entry::Vacant(place) => {
-                    place.insert(Entry { hash, at });
+                    place.insert(Entry { hash, at, name: span });
                 }
             }
         }
@@ -108,7 +114,7 @@ impl Table {
     /// The node of a lower-case wire name.
     pub fn find(&self, name: &[u8]) -> Option<NodeAt> {
         let hash = hash_of(&self.hasher, name);
-        let is_same = |entry: &Entry| entry.hash == hash && self.zone(entry.at).name(entry.at.node) == name;
+        let is_same = |entry: &Entry| entry.hash == hash && entry.name.of(&self.zone(entry.at).octets) == name;
         self.names.find(hash, is_same).map(|entry| entry.at)
     }
 

@@ -8,7 +8,7 @@
 //! either direction. When all connections are in use, the one that has been idle longest makes way for a new one. A
 //! connection that waits for nothing has no buffers; it costs what this file's `Connection` takes.
 
-use crate::batch::shut_down_reading;
+use crate::batch::{ask_for_short_turns, shut_down_reading};
 use crate::sample::Wanted;
 use crate::service::{Asking, Books, Failures, Service, contain_panics, words};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,6 @@ const HEADER_OCTETS: usize = 12;
 const READ_OCTETS: usize = 64 << 10;
 /// To let clients read what was answered, when the server ends.
 pub const STOP: Duration = Duration::from_millis(500);
-/// For clients that never fall idle, when another process has taken over: as long as others may be idle by default.
-const DRAIN: Duration = Duration::from_secs(10);
 /// Between looks at the idle ones at most, so that a limit lowered by a reload holds soon.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Accepted at a time, before those who are connected have their turn again.
@@ -80,7 +78,8 @@ struct Taken {
 struct Post {
     waker: OwnedFd,
     is_stopping: AtomicBool,
-    is_draining: AtomicBool,
+    /// Since `drain` was called: how long clients are waited for.
+    patience: OnceLock<Duration>,
     /// Since when the idlest connection of this thread idles, in microseconds since the start; u64::MAX: it has none.
     oldest: AtomicU64,
     evictions: AtomicUsize,
@@ -93,7 +92,7 @@ impl Gate {
             Ok(Post {
                 waker,
                 is_stopping: AtomicBool::new(false),
-                is_draining: AtomicBool::new(false),
+                patience: OnceLock::new(),
                 oldest: AtomicU64::new(u64::MAX),
                 evictions: AtomicUsize::new(0),
             })
@@ -223,10 +222,10 @@ impl Tcp {
         }
     }
 
-    /// Accept no more, and end when the clients have gone, or after DRAIN; another process accepts at the same door.
-    pub fn drain(&self) {
+    /// Accept no more, and end when the clients have gone, or after `patience`; another process accepts at the same door.
+    pub fn drain(&self, patience: Duration) {
         for (thread, post) in self.gate.threads.iter().enumerate() {
-            post.is_draining.store(true, Ordering::Release);
+            let _ = post.patience.set(patience); // the first call counts
             self.gate.wake(thread);
         }
     }
@@ -249,6 +248,7 @@ fn run<S: Service>(
     failures: &Failures,
 ) {
     contain_panics();
+    ask_for_short_turns();
     for _ in 0..PANICS_MAX {
         // AssertUnwindSafe: the connections are gone after a panic, and with them their tickets; the rest are counts.
         let served = catch_unwind(AssertUnwindSafe(|| {
@@ -450,8 +450,8 @@ impl<'a, S: Service> Worker<'a, S> {
         for _ in 0..post.evictions.swap(0, Ordering::Relaxed) {
             self.evict();
         }
-        if post.is_draining.load(Ordering::Acquire) && self.drain_until.is_none() {
-            self.drain_until = Some(Instant::now() + DRAIN);
+        if let (Some(patience), None) = (post.patience.get(), self.drain_until) {
+            self.drain_until = Some(Instant::now() + *patience);
             for listener in self.listeners {
                 let _ = epoll::delete(&self.epoll, listener);
             }

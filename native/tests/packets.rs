@@ -70,10 +70,10 @@ impl Maker {
         self.0.cuts.extend((1..records).rev().map(cut));
         Body {
             data: self.octets(&one.repeat(records)),
-            ancount: records.min(1) as u32,
+            ancount: records.min(1) as u16,
             nscount: 0,
-            arcount: records.saturating_sub(1) as u32,
-            base: base as u32,
+            arcount: records.saturating_sub(1) as u16,
+            base: base as u16,
             pointers: Span::default(),
             owners: self.offsets(&starts),
             ttls: self.offsets(&ttls[..records.min(1)]),
