@@ -28,6 +28,7 @@ ELSEWHERE = {
     "make bench": "tests/test_benchmarks.py has its parts",
     "geodns delegation example.org --verify": "tests/delegation/test_network.py, in a world of its own",
     "make fuzz": "takes minutes by design",
+    "make soak": "takes minutes by design",
 }
 
 TYPED_ELSEWHERE = {"docs/tutorial.md": "tests/deploy/containers/test_tutorial.py, on two machines"}

@@ -39,6 +39,8 @@ class Observer:
         self._dnstap = Dnstap(config.dnstap, identity.encode(), say.rarely)
         self.writers: tuple[Writer, ...] = (self._querylog, self._dnstap)
         self._places = Places(say.rarely)
+        self._is_shown = bool(config.control.addresses)  # to nobody, where there is no endpoint
+        self._second = 0
         self._listeners = listeners
         self._library = library
         self._say = say
@@ -68,19 +70,24 @@ class Observer:
             writer.reopen()
 
     def _run(self) -> None:
-        second = 0
-        while not self._over.wait(TURN_SECONDS):
+        is_over = False
+        while not is_over:
+            is_over = self._over.wait(TURN_SECONDS)
             try:
-                self._look_at_databases(self._places)
-                self._sample()
-                now = int(time.time())
-                if now != second:
-                    self.recent.take(self._listeners.sums(), now - 1)
-                    self._listeners.sample(self._every())
-                    second = now
+                self._turn(int(time.time()))
             except Exception as error:
-                self._failed(error)
+                what = f"looking at the traffic: {type(error).__name__}: {error}"
+                self._say.rarely("traffic", f"{what}; a bug of geodns, and queries are answered as before")
+
+    def _turn(self, now: int) -> None:
+        if self._is_shown:
+            self._look_at_databases(self._places)
         self._sample()
+        if now != self._second:
+            self._second = now
+            if self._is_shown:
+                self.recent.take(self._listeners.sums(), now - 1)
+            self._listeners.sample(self._every())
 
     def _look_at_databases(self, places: Places) -> None:
         config = self._library.config
@@ -88,22 +95,18 @@ class Observer:
         places.configure(files, config.geo.overrides)
 
     def _every(self) -> int:
-        """One of how many queries are to be kept: as many as the one wants who wants the most."""
+        """One of how many queries are to be kept: as many as the one wants who wants the most; 0: none."""
         located = PLACES_PER_SECOND / max(self.recent.queries_per_second, PLACES_PER_SECOND)
-        share = max([located, *(writer.share for writer in self.writers)])
-        return int(1 / share)
+        share = max([located if self._is_shown else 0.0, *(writer.share for writer in self.writers)])
+        return int(1 / share) if share else 0
 
     def _sample(self) -> None:
         events = sorted(self._listeners.sampled())  # by the time: they come from several threads
         located = PLACES_PER_SECOND * TURN_SECONDS / max(len(events), 1)
         for event in events:
-            if located >= 1 or random() < located:
+            if self._is_shown and random() < located:
                 place = self._places.place(read(event.query), event.client)
                 self.recent.see(country(place), max(1, round(event.weight / min(located, 1))), event.now)
         for writer in self.writers:
             share = writer.share
             writer.take([event for event in events if random() < share * event.weight])
-
-    def _failed(self, error: Exception) -> None:
-        what = f"looking at the traffic: {type(error).__name__}: {error}"
-        self._say.rarely("traffic", f"{what}; a bug of geodns, and queries are answered as before")

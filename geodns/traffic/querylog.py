@@ -11,6 +11,7 @@ meanwhile: then the line has no rule and no pool, and says so (`"exact": false`)
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -34,6 +35,9 @@ from geodns.traffic.writer import Writer
 from geodns.zone.rdata import type_name
 
 VALUES_MAX = 20  # told of one answer
+ANSWERS_KEPT = 4096  # whose values are remembered, in a megabyte or two
+_ID_OCTETS = 2
+_ANCOUNT = slice(4, 6)  # behind the ID and the flags
 
 
 class QueryLog(Writer):
@@ -135,10 +139,11 @@ def record(
         row["rule"] = [_rule(chosen) for chosen in trace]
         row["pool"] = [name for _, name in left.pools]
         row["scope"] = max(chosen.scope for chosen in trace)
-    row["values"] = _values(event.answer)
+    row["values"] = _values(event.answer[_ID_OCTETS:])
     return row
 
 
+@lru_cache(ANSWERS_KEPT)
 def shortened(client: str, truncate: Truncate) -> str:
     """An address, without the bits that are not to be kept."""
     address = ip_address(client.partition("%")[0])
@@ -171,10 +176,16 @@ def _rule(chosen: Chosen) -> str:
     return "" if rule is None else chosen.choice.steer.rules[rule].mark
 
 
-def _values(wire: bytes) -> list[str]:
-    """The data of the answer section, in presentation format, as they were sent."""
+@lru_cache(ANSWERS_KEPT)
+def _values(message: bytes) -> tuple[str, ...]:
+    """The data of the answer section, in presentation format, as they were sent; of a message without its ID.
+
+    To read them takes longer than all the rest of a line, and the same answers come again and again.
+    """
+    if len(message) < _ANCOUNT.stop or not any(message[_ANCOUNT]):
+        return ()
     try:
-        answers = dns.message.from_wire(wire, ignore_trailing=True).answer if wire else []
+        answers = dns.message.from_wire(bytes(_ID_OCTETS) + message, ignore_trailing=True).answer
     except dns.exception.DNSException:
-        return []  # of a client's own options, that we echo
-    return [rdata.to_text() for rrset in answers for rdata in rrset][:VALUES_MAX]
+        return ()  # of a client's own options, that we echo
+    return tuple(rdata.to_text() for rrset in answers for rdata in rrset)[:VALUES_MAX]

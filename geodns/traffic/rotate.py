@@ -22,13 +22,15 @@ class RotatingFile:
         self._seconds = seconds
         self._keep = keep
         self._clock = clock
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+        self._open()
+
+    def _open(self) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
         self._file = os.fdopen(descriptor, "ab", buffering=0)
         status = os.fstat(descriptor)
         self._size = status.st_size
-        # A file that was begun before this run is as old as its first line; the inode does not say how old
-        # that is.
-        self._began = min(clock(), status.st_mtime) if self._size else clock()
+        # Linux does not tell when a file was begun: one from before this run is as old as its last line.
+        self._began = min(self._clock(), status.st_mtime) if self._size else self._clock()
 
     def write(self, lines: bytes) -> None:
         """Append whole lines; before them the file is set aside if it is its time."""
@@ -58,7 +60,7 @@ class RotatingFile:
             self._path.rename(self._numbered(1))
         else:
             self._path.unlink()
-        self.__init__(self._path, self._octets, self._seconds, self._keep, self._clock)  # type: ignore[misc]
+        self._open()
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
