@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from geodns.engine import snapshot
 from geodns.engine.cookie import SECRET_OCTETS
 from geodns.geo import overrides
 from geodns.name import Name
@@ -150,6 +151,15 @@ def _checked_secret(value: str) -> str:
     return value.lower()
 
 
+def _checked_networks(values: list[str]) -> list[str]:
+    for value in values:
+        try:
+            ip_network(value)
+        except ValueError as error:
+            raise ValueError(f'"{value}" is not a network such as 192.0.2.0/24: {error}') from None
+    return values
+
+
 Secret = Annotated[str, AfterValidator(_checked_secret)]
 Strings = Annotated[list[str], BeforeValidator(_as_list)]
 Text = Annotated[str, Field(max_length=255)]  # one character-string of a TXT record (RFC 1035 section 3.3)
@@ -193,11 +203,55 @@ class Cookies(_Part):
         default_factory=list, description="the secret, or several: the first signs, all verify", max_length=4
     )
 
+    require: Literal["never", "when_limited"] = Field(
+        default="when_limited",
+        description="when_limited: over a limit of rrl, a client with half a cookie is sent the other half "
+        "(BADCOOKIE, RFC 7873 section 5.2.3) instead of to TCP",
+    )
+
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         if self.secret_file is not None and self.secret:
             raise ValueError("secret and secret_file exclude each other")
         return self
+
+
+PerSecond = Annotated[int | None, Field(ge=0, le=50_000)]
+"""Responses a second to one network."""
+
+
+class Rrl(_Part):
+    """Response rate limiting over UDP. Off as long as no rate is set, as in BIND and Knot DNS.
+
+    What is too much depends on how many clients share a resolver's network, which no default knows.
+    """
+
+    responses_per_second: PerSecond = Field(
+        default=None, description="of each class of response to one network; 0 and nothing: no limit"
+    )
+    nodata_per_second: PerSecond = Field(default=None, description="that many, of answers without a record")
+    nxdomains_per_second: PerSecond = Field(default=None, description="likewise, of names that do not exist")
+    referrals_per_second: PerSecond = Field(default=None, description="likewise, of referrals")
+    errors_per_second: PerSecond = Field(
+        default=None, description="likewise, of REFUSED, FORMERR, SERVFAIL and the like"
+    )
+    burst_seconds: int = Field(
+        default=2, ge=1, le=10, description="a network that was quiet may have so many seconds' worth at once"
+    )
+    slip: int = Field(
+        default=1,
+        ge=0,
+        le=10,
+        description="of the answers over the limit each so manyth is sent empty with TC, so that whoever did "
+        "ask comes by TCP; 1: all, since what is dropped helps those who forge answers, as in Knot DNS; "
+        "0: none",
+    )
+    ipv4_prefix_bits: int = Field(default=24, ge=8, le=32, description="of a network that counts as one")
+    ipv6_prefix_bits: int = Field(default=56, ge=16, le=64, description="of a network that counts as one")
+    exempt: Annotated[Strings, AfterValidator(_checked_networks)] = Field(
+        default_factory=list, description="networks that are not limited", max_length=1000
+    )
+    log_only: bool = Field(default=False, description="count and log what would be limited, and send it")
 
 
 def parse_duration(text: str) -> float:
@@ -437,6 +491,7 @@ class Config(_Part):
     geo: Geo = Field(default=Geo())
     server: Server = Field(default=Server())
     cookies: Cookies = Field(default=Cookies())
+    rrl: Rrl = Field(default=Rrl())
     health: Health = Field(default=Health())
     control: Control = Field(default=Control())
     peers: list[Peer] = Field(
@@ -538,6 +593,36 @@ def cookie_secrets(config: Config) -> tuple[tuple[bytes, ...], list[Problem]]:
     if not secrets and not problems:
         problems.append(Problem(path, 0, 0, "", "there is no secret in this file", "openssl rand -hex 16"))
     return (() if problems else tuple(secrets)), problems
+
+
+def rate_limits(config: Config, key: bytes) -> snapshot.Rrl | None:
+    """What `rrl` comes to, with a key for its table; None as long as no rate is set."""
+    rrl = config.rrl
+    common = rrl.responses_per_second or 0
+    special = (
+        rrl.nodata_per_second,
+        rrl.nxdomains_per_second,
+        rrl.referrals_per_second,
+        rrl.errors_per_second,
+    )
+    answers, nodata, nxdomain, referrals, errors = (
+        common if rate is None else rate for rate in (common, *special)
+    )
+    rates = (answers, nodata, nxdomain, referrals, errors)
+    if not any(rates):
+        return None
+    networks = map(ip_network, rrl.exempt)
+    return snapshot.Rrl(
+        rates=rates,
+        burst_seconds=rrl.burst_seconds,
+        slip=rrl.slip,
+        bits4=rrl.ipv4_prefix_bits,
+        bits6=rrl.ipv6_prefix_bits,
+        exempt=tuple((network.network_address.packed, network.prefixlen) for network in networks),
+        log_only=rrl.log_only,
+        badcookie=config.cookies.require == "when_limited",
+        key=key,
+    )
 
 
 @dataclass(frozen=True, slots=True)

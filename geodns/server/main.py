@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from geodns.config import Config, Tokens, cookie_secrets, server_id, tokens
+from geodns.config import Config, Tokens, cookie_secrets, rate_limits, server_id, tokens
 from geodns.engine.native import why_not
-from geodns.engine.snapshot import Identity, Snapshot
+from geodns.engine.snapshot import RRL_KEY_OCTETS, Identity, Snapshot
 from geodns.problems import Problem
 from geodns.server import activation, native, takeover
 from geodns.server.gather import Gatherer
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
 SPARE_DESCRIPTORS = 192  # beside those of DNS: listeners, files, pipes to children, 64 connections of HTTP
 VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
+_RRL_KEY = os.urandom(RRL_KEY_OCTETS)  # of this process: nobody can know where the buckets of a network are
 
 Reread = Callable[[], tuple[Config | None, list[Problem]]]
 
@@ -121,7 +122,7 @@ class _Run:
         self._listeners: Listeners = (
             PythonListeners(bounds, config.limits, self._served, self._lost)
             if engine is None
-            else native.NativeListeners(bounds, config.limits, engine, say, self._lost)
+            else native.NativeListeners(bounds, config.limits, engine, self._served, self._lost)
         )
         self._observer = Observer(self._listeners, self._library, self._served, server_id(config), say)
         self._facts = Gatherer(
@@ -329,7 +330,7 @@ def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Pro
         hostname=hostname.encode(),
         version=(VERSION_TOLD if config.server.version is None else config.server.version).encode(),
     )
-    return Settings(identity, secrets or (secret,)), shown, problems + more
+    return Settings(identity, secrets or (secret,), rate_limits(config, _RRL_KEY)), shown, problems + more
 
 
 def _engine(config: Config) -> tuple["Engine | None", str]:

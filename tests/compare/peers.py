@@ -22,10 +22,12 @@ KNOT = """
 server:
   rundir: "{folder}"
   listen: 127.0.0.1@{port}
+{modules}
 database:
   storage: "{folder}"
 template:
   - id: default
+{of_template}
     storage: "{folder}"
     zonefile-load: whole
     journal-content: none
@@ -50,13 +52,22 @@ remote-control:
 """
 
 
+# Knot's rate limiting, as the setting rrl has it; the rate is of each of Knot's classes and networks.
+KNOT_RRL = """
+mod-rrl:
+  - id: default
+    rate-limit: {rate}
+    slip: {slip}
+"""
+
+
 def zone_file(name: str) -> str:
     return (name.strip(".") or "root") + ".zone"
 
 
 @contextmanager
-def running(program: str, zones: dict[str, Zone], folder: Path) -> Iterator[int]:
-    """The peer serves these zones, by name, on the port of 127.0.0.1 that is yielded."""
+def running(program: str, zones: dict[str, Zone], folder: Path, rrl: str = "") -> Iterator[int]:
+    """The peer serves these zones, by name, on the port of 127.0.0.1 that is yielded; `rrl` is for Knot."""
     if shutil.which(program) is None and not Path("/usr/sbin", program).exists():
         pytest.skip(f"{program} is not installed (apt-get install knot nsd)")
     for name, zone in zones.items():
@@ -69,7 +80,10 @@ def running(program: str, zones: dict[str, Zone], folder: Path) -> Iterator[int]
         config = NSD
         listed = "".join(f'zone:\n  name: "{name}"\n  zonefile: {zone_file(name)}\n' for name in zones)
     conf = folder / f"{program}.conf"
-    conf.write_text(config.format(folder=folder, port=port, zones=listed))
+    of_template = "    global-module: mod-rrl/default" if rrl else ""
+    conf.write_text(
+        config.format(folder=folder, port=port, zones=listed, modules=rrl, of_template=of_template)
+    )
     log = folder / f"{program}.log"
     arguments = [program, "-c", str(conf)] + (["-d"] if program == "nsd" else [])
     with log.open("w") as output, subprocess.Popen(arguments, stdout=output, stderr=output) as process:
