@@ -59,6 +59,13 @@ mod-rrl:
     rate-limit: {rate}
     slip: {slip}
 """
+# RFC 7873: whoever shows no cookie that it gave is told BADCOOKIE.
+KNOT_COOKIES = """
+mod-cookies:
+  - id: default
+    secret: 0x{secret}
+    badcookie-slip: 1
+"""
 
 
 def zone_file(name: str) -> str:
@@ -66,8 +73,10 @@ def zone_file(name: str) -> str:
 
 
 @contextmanager
-def running(program: str, zones: dict[str, Zone], folder: Path, rrl: str = "") -> Iterator[int]:
-    """The peer serves these zones, by name, on the port of 127.0.0.1 that is yielded; `rrl` is for Knot."""
+def running(
+    program: str, zones: dict[str, Zone], folder: Path, modules: str = "", module: str = ""
+) -> Iterator[int]:
+    """The peer serves these zones, by name, on the port of 127.0.0.1 that is yielded; Knot with a module."""
     if shutil.which(program) is None and not Path("/usr/sbin", program).exists():
         pytest.skip(f"{program} is not installed (apt-get install knot nsd)")
     for name, zone in zones.items():
@@ -80,9 +89,9 @@ def running(program: str, zones: dict[str, Zone], folder: Path, rrl: str = "") -
         config = NSD
         listed = "".join(f'zone:\n  name: "{name}"\n  zonefile: {zone_file(name)}\n' for name in zones)
     conf = folder / f"{program}.conf"
-    of_template = "    global-module: mod-rrl/default" if rrl else ""
+    of_template = f"    global-module: {module}/default" if module else ""
     conf.write_text(
-        config.format(folder=folder, port=port, zones=listed, modules=rrl, of_template=of_template)
+        config.format(folder=folder, port=port, zones=listed, modules=modules, of_template=of_template)
     )
     log = folder / f"{program}.log"
     arguments = [program, "-c", str(conf)] + (["-d"] if program == "nsd" else [])

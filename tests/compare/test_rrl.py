@@ -30,7 +30,7 @@ def test_a_flood_fares_as_with_knot(tmp_path: Path, slip: int) -> None:
     config = f"rrl: {{responses_per_second: {RATE}, slip: {slip}}}\n"
     with (
         serving(tmp_path, config=config) as server,
-        running("knotd", {"example.com.": zone.zone}, tmp_path / "knot", rrl) as knot,
+        running("knotd", {"example.com.": zone.zone}, tmp_path / "knot", rrl, "mod-rrl") as knot,
     ):
         outcomes = [outcome(port) for port in (server.ports()[0], knot)]
     for whole, short, octets, is_unhurt, over_tcp in outcomes:
