@@ -165,6 +165,10 @@ Strings = Annotated[list[str], BeforeValidator(_as_list)]
 Text = Annotated[str, Field(max_length=255)]  # one character-string of a TXT record (RFC 1035 section 3.3)
 
 
+Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\$?$", max_length=32)]
+"""A user or a group, by name or number."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -188,6 +192,16 @@ class Server(_Part):
     id: Text | None = Field(default=None, description="id.server and NSID; the hostname if left out")
     hostname: Text | None = Field(default=None, description="hostname.bind; the machine's name if left out")
     version: Text | None = Field(default=None, description='version.bind; "geodns" if left out')
+    user: Account | None = Field(
+        default=None, description="whom to become, started as root, once the addresses are bound"
+    )
+    group: Account | None = Field(default=None, description="its group; the user's own if left out")
+
+    @model_validator(mode="after")
+    def _no_group_alone(self) -> Self:
+        if self.group is not None and self.user is None:
+            raise ValueError("a group without a user: whom should it become?")
+        return self
 
 
 class Cookies(_Part):

@@ -36,14 +36,14 @@ class Native:
 
         self.engine = Engine()
         self._published: Snapshot | None = None
-        self._names = self._engine.names()
+        self._names = self.engine.names()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Answer from this snapshot."""
         if snapshot is not self._published:
             self.engine.publish(snapshot)
             self._published = snapshot
-            self._names = self._engine.names()
+            self._names = self.engine.names()
 
     def answer(
         self, packet: bytes, client: str, snapshot: Snapshot, draw: int, now: int, stream: bool = False
@@ -57,7 +57,7 @@ class Native:
     ) -> tuple[bytes, int, int, list[tuple[bytes, str]]] | None:
         """What the query leaves behind: the zone's apex, type, rcode, pools; None for silence."""
         self.publish(snapshot)
-        found = self._engine.left(packet, client, draw, now)
+        found = self.engine.left(packet, client, draw, now)
         if found is None:
             return None
         zone, qtype, rcode, pools = found

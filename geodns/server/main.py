@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import resource
 import signal
 import socket
@@ -20,6 +21,7 @@ from geodns.server.library import Library, Settings
 from geodns.server.listeners import Listeners, PythonListeners
 from geodns.server.notify import Notifier
 from geodns.server.observer import Observer
+from geodns.server.privileges import Account, PrivilegeError, account, drop, own
 from geodns.server.reload import Reloader, status
 from geodns.server.say import Sayer
 from geodns.server.served import Served
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
 SPARE_DESCRIPTORS = 192  # beside those of DNS: listeners, files, pipes to children, 64 connections of HTTP
+PRIVILEGED_PORTS = 1024  # ports below are root's, unless the system says otherwise
 VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
 _RRL_KEY = os.urandom(RRL_KEY_OCTETS)  # of this process: nobody can know where the buckets of a network are
 
@@ -55,19 +58,28 @@ def run(config: Config, reread: Reread | None = None) -> int:
     if any(problem.is_error for problem in problems):
         return 1
     udp_sockets = native.cores() if engine is not None else 1
+    try:
+        become = _become(config, say)
+    except PrivilegeError as error:
+        say(str(error))
+        return 1
     _allow_descriptors(config, udp_sockets * len(config.addresses), say)
     given, remarks = activation.sockets(config.control.addresses)
     for remark in remarks:
         say(remark)
     predecessor = None
     are_lent = bool(given)
-    if not given and (predecessor := takeover.ask(_keys(config))) is not None:
+    if not given:
+        predecessor = takeover.ask(_keys(config), None if become is None else become.uid)
+    if predecessor is not None:
         given, are_lent = predecessor.taken, predecessor.are_lent
     bounds: list[Bound] = []
     try:
         bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, udp_sockets, given)
         control = bind_tcp(config.control.addresses, given)
-    except BindError as error:
+        if become is not None:
+            settings, shown = _dropped(config, become, secret, say)
+    except (BindError, PrivilegeError) as error:
         say(str(error))
         for bound in bounds:
             bound.close()
@@ -313,6 +325,40 @@ class _Run:
         self._observer.configure(config, server_id(config))
         self._say.form = config.log.format
         return config
+
+
+def _become(config: Config, say: Sayer) -> Account | None:
+    """Whom to become; None for a process that is not root's, or stays it. Raises PrivilegeError."""
+    user = config.server.user
+    if os.geteuid() != 0:
+        if user is not None and user not in (str(os.geteuid()), _user_name()):
+            raise PrivilegeError(f"only root can become {user} (server.user), and this is {_user_name()}")
+        return None
+    if user is None:
+        if any(listen.port < PRIVILEGED_PORTS for listen in config.addresses if listen.port):
+            say("everything runs as root: server.user says whom to become once the addresses are bound")
+        return None
+    return account(user, config.server.group)
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _dropped(config: Config, become: Account, secret: bytes, say: Sayer) -> tuple[Settings, Tokens]:
+    """Become somebody else, and read again, as that one, what a reload will read. Raises PrivilegeError."""
+    own(config.state, become)
+    drop(become)
+    settings, shown, problems = _settings(config, secret)
+    for problem in problems:
+        say.problem(problem)
+    if any(problem.is_error for problem in problems):
+        raise PrivilegeError(f"{become.name} (server.user) has to be able to read these files at a reload")
+    say(f"root's privileges are given up: this is {become.name} now")
+    return settings, shown
 
 
 def _keys(config: Config) -> list[takeover.Key]:
