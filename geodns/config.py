@@ -35,6 +35,7 @@ from geodns.zone import source
 
 CONFIG_NAME = "geodns.yaml"  # what `load_config` looks for in the working directory
 CONFIG_OCTETS_MAX = 1 << 20  # a config of a megabyte is some other file
+SECRET_FILE_OCTETS_MAX = 1 << 16  # some secrets, with a page of comments
 DNS_PORT = 53  # RFC 1035 section 4.2
 CONTROL_PORT = 5380  # of our own choice: nothing is registered there
 TOKEN_OCTETS_MIN = 16  # of a token: what can not be guessed; openssl rand -hex 16 makes 32
@@ -679,18 +680,32 @@ def _token(path: Path | None) -> tuple[str | None, list[Problem]]:
 
 
 def _secret_lines(path: Path) -> tuple[list[tuple[int, str]], list[Problem]]:
-    """The numbers and texts of the lines of a file that nobody else may read, without comments."""
+    """The numbers and texts of the lines of a file that nobody else may read, without comments.
+
+    A link counts as what it leads to, as Kubernetes has its secrets; what is looked at is what is read.
+    """
     try:
-        with path.open(encoding="ascii") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & stat.S_IRWXO:
+        with open(path, encoding="ascii", opener=_open_without_waiting) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                return [], [Problem(str(path), 0, 0, "", "this is not a file")]
+            if found.st_mode & stat.S_IRWXO:
                 what = "everybody on this machine may read or write this secret"
                 return [], [Problem(str(path), 0, 0, "", what, f"chmod o= {path}")]
-            lines = file.read(CONFIG_OCTETS_MAX).splitlines()
+            text = file.read(SECRET_FILE_OCTETS_MAX + 1)
+            if len(text) > SECRET_FILE_OCTETS_MAX:
+                what = f"larger than {SECRET_FILE_OCTETS_MAX} octets: this is no file of secrets"
+                return [], [Problem(str(path), 0, 0, "", what)]
+            lines = text.splitlines()
     except (OSError, UnicodeDecodeError) as error:
         return [], [Problem(str(path), 0, 0, "", _reason(error))]
     texts = [(number, line.partition("#")[0].strip()) for number, line in enumerate(lines, 1)]
     return [(number, text) for number, text in texts if text], []
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Not for the writer of a pipe, who may never come."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 _Path = tuple[str | int, ...]

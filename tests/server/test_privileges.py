@@ -155,7 +155,7 @@ def test_reloads_and_upgrades_go_on(folder: Path) -> None:
 
 @needs_root
 def test_a_secret_that_a_reload_could_not_read_is_told_at_once(folder: Path) -> None:
-    """Not at the first SIGHUP, when it is night: the server does not start, and says for whom it is closed."""
+    """Not at the first SIGHUP, in the night: the server does not start, and says who can not read it."""
     (folder / "secret").write_text("00" * 16 + "\n")
     (folder / "secret").chmod(0o600)
     config = CONFIG + "cookies: {secret_file: secret}\n"
@@ -209,7 +209,7 @@ def test_the_state_is_given_and_nothing_else(folder: Path) -> None:
 
 
 def test_who_is_not_root_becomes_nobody(tmp_path: Path) -> None:
-    """Without root's privileges there is nothing to give up: another user is an error, the same one is not."""
+    """Without root's privileges there is nothing to give up: another user is an error, one's own is not."""
     if os.geteuid() == 0:
         pytest.skip("this is root")
     (tmp_path / "zones").mkdir()
