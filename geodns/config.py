@@ -466,6 +466,33 @@ class Limits(_Part):
         le=10_000,
         description="of one connection before the others have their turn; about 1 ms of work",
     )
+    http_connections: int = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="of the control endpoint: peers and people; each is a file descriptor",
+    )
+    http_connections_per_client: int = Field(
+        default=32,
+        ge=1,
+        le=10_000,
+        description="of one IPv4 address or IPv6 /64: half, so that one can not lock all out",
+    )
+    http_header_octets: int = Field(
+        default=4096,
+        ge=512,
+        le=1 << 16,
+        description="of one field of a request's header: more than any token",
+    )
+    http_request_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        le=300,
+        description="from a connection to the end of its request's header; as much again for its body",
+    )
+    http_connection_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="from a connection to its end: 5 MB over a bad line"
+    )
     loader_seconds: float = Field(
         default=600.0,
         gt=0,

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from geodns.config import Config, Tokens, cookie_secrets, rate_limits, server_id, tokens
+from geodns.config import Config, Limits, Tokens, cookie_secrets, rate_limits, server_id, tokens
 from geodns.engine.native import why_not
 from geodns.engine.snapshot import RRL_KEY_OCTETS, Identity, Snapshot
 from geodns.problems import Problem
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from geodns.control.app import ControlApp
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
-SPARE_DESCRIPTORS = 192  # beside those of DNS: listeners, files, pipes to children, 64 connections of HTTP
+SPARE_DESCRIPTORS = 128  # beside those of DNS and HTTP: listeners, files, pipes to children
 PRIVILEGED_PORTS = 1024  # ports below are root's, unless the system says otherwise
 VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
 _RRL_KEY = os.urandom(RRL_KEY_OCTETS)  # of this process: nobody can know where the buckets of a network are
@@ -145,7 +145,7 @@ class _Run:
             self._not_ready,
             self._observer.writers,
         )
-        self._control = self._control_app(shown.own) if control else None
+        self._control = self._control_app(shown.own, config.limits) if control else None
         self._predecessor = predecessor
         sockets = {key: one for bound in bounds for key, one in bound.sockets().items()}
         sockets |= {
@@ -255,7 +255,7 @@ class _Run:
             await asyncio.sleep(seconds)
         await self._stopping.wait()
 
-    def _control_app(self, token: str | None) -> "ControlApp":
+    def _control_app(self, token: str | None, limits: Limits) -> "ControlApp":
         # aiohttp takes 0.2 s and 15 MB: not for those who have no endpoint
         from geodns.control import metrics, traffic
         from geodns.control.app import ControlApp
@@ -264,7 +264,7 @@ class _Run:
             *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
             *metrics.routes(self._facts.gather),
         ]
-        return ControlApp(self._keeper, token, self._say.rarely, routes)
+        return ControlApp(self._keeper, token, self._say.rarely, routes, limits)
 
     def _not_ready(self) -> str:
         """Why queries should not come here; "" when they should."""
@@ -321,6 +321,7 @@ class _Run:
         self._keeper.configure(config, shown, server_id(config))
         if self._control is not None:
             self._control.token = shown.own
+            self._control.limits = config.limits
         self._listeners.limit(config.limits)
         self._observer.configure(config, server_id(config))
         self._say.form = config.log.format
@@ -393,6 +394,7 @@ def _allow_descriptors(config: Config, udp_sockets: int, say: Sayer) -> None:
     """Raise the limit on open files as far as the connections may need it."""
     # twice: ours and the duplicates that the native threads have
     wanted = config.limits.tcp_connections + 2 * udp_sockets + SPARE_DESCRIPTORS
+    wanted += config.limits.http_connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
