@@ -100,7 +100,10 @@ def drop(account: Account) -> None:
 
 
 def forbid_new() -> None:
-    """No program that is started from here gets privileges by its file (prctl(2)). Raises OSError."""
+    """No program that this thread, or one to come, starts gets privileges by its file (prctl(2)).
+
+    Raises OSError.
+    """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
