@@ -31,7 +31,8 @@ CONNECTION_SECONDS = 30.0  # from a connection to its end: 5 MB over a bad line
 LINGER_SECONDS = 1.0  # for a client to read why its body was refused
 BACKLOG = 64  # connections that wait for us to accept them
 
-HEALTHZ = "/healthz"
+HEALTHZ, READYZ = "/healthz", "/readyz"
+OPEN_PATHS = frozenset({HEALTHZ, READYZ})  # to everybody: whoever probes has no token
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,8 +51,9 @@ class Source(Protocol):
 class ControlApp:
     """Serves on sockets that listen already. All methods are for the event loop's thread.
 
-    `token` may be assigned at any time. `say_rarely` is told what goes wrong inside, with its kind.
-    `routes` are more paths, behind the same guard; a `Refuse` that they raise becomes the answer.
+    `token` and `is_serving` may be assigned at any time; as long as nothing is served, only OPEN_PATHS are.
+    `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths, behind the same
+    guard; a `Refuse` that they raise becomes the answer.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class ControlApp:
         routes: Iterable[web.AbstractRouteDef] = (),
     ) -> None:
         self.token = token
+        self.is_serving = False
         self._source = source
         self._say_rarely = say_rarely
         self._local: set[tuple[str, int]] = set()  # loopback addresses that we listen on
@@ -120,8 +123,10 @@ class ControlApp:
         if request.protocol in self._connections:
             self._connections[request.protocol].has_asked()
         try:
-            if request.path != HEALTHZ:
+            if request.path not in OPEN_PATHS:
                 self._check(request)
+                if not self.is_serving:
+                    raise Refuse(503, "the zones are not loaded yet")
             return await handler(request)
         except Refuse as error:
             return error_reply(error.status, error.what)
