@@ -25,8 +25,7 @@ from tests.deploy.containers.engine import LABEL, ROOT, RUN, SANDBOX, docker, wa
 NETWORKS = {"one": ("198.51.100", "2001:db8:1:"), "two": ("203.0.113", "2001:db8:2:")}
 SERVERS = {"ns1": "one", "ns2": "two"}
 SERVER, CLIENT = 53, 77  # the last part of an address, decimal for IPv4 and hexadecimal for IPv6
-TEST_SECONDS = 600
-FIRST_TEST_SECONDS = 1500  # which makes the images, and may have to bootstrap the base
+TEST_SECONDS = 600  # without its fixtures: each command of theirs has its own limit
 REASON_CHARACTERS = 2000  # of what a program said that failed: its end
 
 FIGURES: list[str] = []
@@ -45,7 +44,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in here:
-        item.add_marker(pytest.mark.timeout(FIRST_TEST_SECONDS if item is here[0] else TEST_SECONDS))
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
 
 
 def addresses(network: str, host: int) -> tuple[str, str]:
