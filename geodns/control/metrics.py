@@ -44,6 +44,7 @@ _COUNTERS = {
     "send_errors": ("geodns_answers_unsent", "answers that the system did not take"),
     "panics": ("geodns_engine_failures", "queries answered SERVFAIL for a bug of geodns"),
     "unsampled": ("geodns_sample_dropped", "queries that were to be part of the sample and found no room"),
+    "uncounted": ("geodns_queries_uncounted", "what found no place any more among a thread's counts"),
     "accepted": ("geodns_tcp_connections_accepted", "TCP connections"),
     "refused": ("geodns_tcp_connections_refused", "TCP connections closed at once, for limits.tcp_*"),
     "evicted": ("geodns_tcp_connections_evicted", "idle TCP connections closed to make room for others"),
