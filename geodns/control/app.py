@@ -30,7 +30,8 @@ BACKLOG = 64  # connections that wait for us to accept them
 
 PREFIX6_UNUSED_BITS = 64  # of an IPv6 client's address
 
-HEALTHZ = "/healthz"
+HEALTHZ, READYZ = "/healthz", "/readyz"
+OPEN_PATHS = frozenset({HEALTHZ, READYZ})  # to everybody: whoever probes has no token
 
 _DEFAULT_LIMITS = Limits()
 
@@ -51,8 +52,9 @@ class Source(Protocol):
 class ControlApp:
     """Serves on sockets that listen already. All methods are for the event loop's thread.
 
-    `token` and `limits` may be assigned at any time. `say_rarely` is told what goes wrong inside, with its
-    kind. `routes` are more paths, behind the same guard; a `Refuse` that they raise becomes the answer.
+    `token`, `limits` and `is_serving` may be assigned at any time; as long as nothing is served, only OPEN_PATHS
+    are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths, behind the same
+    guard; a `Refuse` that they raise becomes the answer.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ControlApp:
     ) -> None:
         self.token = token
         self.limits = limits
+        self.is_serving = False
         self._source = source
         self._say_rarely = say_rarely
         self._local: set[tuple[str, int]] = set()  # loopback addresses that we listen on
@@ -136,8 +139,10 @@ class ControlApp:
         if request.protocol in self._connections:
             self._connections[request.protocol].has_asked()
         try:
-            if request.path != HEALTHZ:
+            if request.path not in OPEN_PATHS:
                 self._check(request)
+                if not self.is_serving:
+                    raise Refuse(503, "the zones are not loaded yet")
             return await handler(request)
         except Refuse as error:
             return error_reply(error.status, error.what)

@@ -168,16 +168,19 @@ class _Run:
         loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         stopped = asyncio.create_task(self._stopping.wait())
         await self._keeper.start()
+        if self._control is not None and self._predecessor is None:
+            # /readyz is answered from the beginning; one that is taken over from answers until we serve
+            await self._control.start(self._control_sockets)
         first = loop.run_in_executor(None, self._library.load)
         await asyncio.wait((stopped, asyncio.ensure_future(first)), return_when=asyncio.FIRST_COMPLETED)
         if not first.done():
             self._library.stop()
             self._keeper.interrupt()
             await first
-            await self._keeper.stop()
+            await self._stop_watching()
             return 0
         if not first.result():
-            await self._keeper.stop()
+            await self._stop_watching()
             return 1
         await self._start()
         tasks = [asyncio.create_task(self._reloader.run()), asyncio.create_task(self._watchdog())]
@@ -190,7 +193,9 @@ class _Run:
         await self._listeners.start()
         self._is_serving = True
         if self._control is not None:
-            await self._control.start(self._control_sockets)
+            self._control.is_serving = True
+            if self._predecessor is not None:
+                await self._control.start(self._control_sockets)
         if self._predecessor is None:
             self._handover.start()
         zones = len(self._library.zones)
@@ -234,9 +239,7 @@ class _Run:
         else:
             await self._listeners.stop()
         await asyncio.to_thread(self._observer.stop)
-        if self._control is not None:
-            await self._control.stop()
-        await self._keeper.stop()
+        await self._stop_watching()
         if self._succeeding is not None:
             self._succeeding.cancel()
         self._handover.stop()
@@ -246,6 +249,12 @@ class _Run:
                 self._code = 1
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stop_watching(self) -> None:
+        """End what shows what is up, and what finds it out."""
+        if self._control is not None:
+            await self._control.stop()
+        await self._keeper.stop()
 
     async def _watchdog(self) -> None:
         """Signs of life, as long as the threads that answer live and this loop turns."""
@@ -262,11 +271,11 @@ class _Run:
 
         routes = [
             *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
-            *metrics.routes(self._facts.gather),
+            *metrics.routes(self._facts.gather, self._not_ready),
         ]
         return ControlApp(self._keeper, token, self._say.rarely, routes, limits)
 
-    def _not_ready(self) -> str:
+    def _not_ready(self, for_any_zone: bool = False) -> str:
         """Why queries should not come here; "" when they should."""
         if self._is_draining or self._stopping.is_set():
             return "the server ends"
@@ -274,6 +283,9 @@ class _Run:
             return "the zones are not loaded yet"
         if self._library.files and not self._library.zones:
             return "there is no good version of any zone"
+        failed = len(self._library.files) - len(self._library.zones)
+        if for_any_zone and failed:
+            return f"there is no good version of {failed} of the zones"
         return ""
 
     def _status(self) -> str:

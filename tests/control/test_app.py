@@ -45,6 +45,7 @@ class Endpoint:
         self.keeper = Keeper()
         self.said: list[str] = []
         self.app = ControlApp(self.keeper, TOKEN, lambda kind, text: self.said.append(text))
+        self.app.is_serving = True
         self.sockets = [socket.create_server((host, 0)) for host in ("127.0.0.1", "0.0.0.0")]
         self.port, self.open_port = (sock.getsockname()[1] for sock in self.sockets)
 
@@ -114,6 +115,17 @@ async def test_who_may_read(endpoint: Endpoint):
         assert 200 == await endpoint.status("GET", "/healthz", port)
     response, _ = await endpoint.ask("GET", "/v1/view", endpoint.open_port)
     assert "Bearer" == response.headers["WWW-Authenticate"]
+
+
+async def test_before_the_zones_are_loaded(endpoint: Endpoint):
+    """Who may ask is told to wait, and nothing is taken from anybody; that the process lives is told."""
+    endpoint.app.is_serving = False
+    assert 503 == await endpoint.status("GET", "/v1/view")
+    assert 401 == await endpoint.status("GET", "/v1/view", endpoint.open_port)
+    report = {"state": "down"}
+    assert 503 == await endpoint.status("PUT", "/v1/external/fra", json=report, headers=BEARER)
+    assert [] == endpoint.keeper.reported
+    assert 200 == await endpoint.status("GET", "/healthz")
 
 
 async def test_a_report(endpoint: Endpoint):
