@@ -19,7 +19,7 @@ from aiohttp import web
 
 from geodns.control.document import Document
 from geodns.control.guard import refusal
-from geodns.control.replies import Refuse, error_reply, reply, send
+from geodns.control.replies import CONNECTION, Refuse, error_reply, reply, send
 
 BODY_OCTETS_MAX = 4096  # of a request: a state and a reason
 LINE_OCTETS_MAX = 2048  # of a request line: the name of an external check, in percent signs
@@ -118,13 +118,14 @@ class ControlApp:
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         if request.protocol in self._connections:
-            self._connections[request.protocol].has_asked()
+            connection = request[CONNECTION] = self._connections[request.protocol]
+            connection.has_asked()
         try:
             if request.path != HEALTHZ:
                 self._check(request)
             return await handler(request)
         except Refuse as error:
-            return error_reply(error.status, error.what)
+            return error_reply(error.status, error.what, more=error.more)
         except TimeoutError:
             return error_reply(408, "the body took too long")
         except web.HTTPException as error:
@@ -198,6 +199,11 @@ class _Connection(asyncio.Protocol):
     def has_asked(self) -> None:
         """The header of a request is there."""
         self._timers[0].cancel()
+
+    def allow(self, seconds: float) -> None:
+        """Let it live so many seconds from now."""
+        self._timers[1].cancel()
+        self._timers[1] = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def abort(self) -> None:
         """End it without a word."""

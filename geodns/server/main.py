@@ -27,6 +27,7 @@ from geodns.table.compile import link
 if TYPE_CHECKING:
     from geodns._native import Engine
     from geodns.control.app import ControlApp
+    from geodns.server.clerks import Clerks
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
 SPARE_DESCRIPTORS = 192  # beside those of DNS: listeners, files, pipes to children, 64 connections of HTTP
@@ -113,8 +114,9 @@ class _Run:
         )
         self._keeper = Keeper(config, shown, server_id(config), self._served, say, self._changed)
         self._library = Library(config, settings, self._served, self._keeper)
-        self._control = _control_app(self._keeper, shown.own, say) if control else None
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
+        self._clerks: Clerks | None = None
+        self._control = self._control_app(shown.own) if control else None
         self._listeners: Listeners = (
             PythonListeners(bounds, config.limits, self._served, self._lost)
             if engine is None
@@ -194,6 +196,8 @@ class _Run:
             await self._listeners.stop()
         if self._control is not None:
             await self._control.stop()
+        if self._clerks is not None:
+            await self._clerks.stop()
         await self._keeper.stop()
         if self._succeeding is not None:
             self._succeeding.cancel()
@@ -212,6 +216,17 @@ class _Run:
             self._notifier.alive()
             await asyncio.sleep(seconds)
         await self._stopping.wait()
+
+    def _control_app(self, token: str | None) -> "ControlApp":
+        # aiohttp and what explains take 0.3 s and 30 MB: not for those who have no endpoint
+        from geodns.control.api import Api
+        from geodns.control.app import ControlApp
+        from geodns.server.clerks import Clerks
+        from geodns.server.desk import Desk
+
+        self._clerks = Clerks(self._say, lambda: self._library.config.limits.loader_memory_octets)
+        desk = Desk(self._library, self._keeper, self._served, self._reloader, self._clerks)
+        return ControlApp(self._keeper, token, self._say.rarely, Api(desk).routes())
 
     def _status(self) -> str:
         return status(self._library, self._keeper)
@@ -236,11 +251,11 @@ class _Run:
 
         self._loop.call_soon_threadsafe(end)
 
-    def _reread(self) -> Config | None:
-        """The config for a reload; None, after the problems were said, when it can not be taken."""
+    def _reread(self) -> tuple[Config | None, list[Problem]]:
+        """The config for a reload, None when it can not be taken, and its problems, which were said."""
         old = self._library.config
         if self._reread_config is None:
-            return old
+            return old, []
         config, problems = self._reread_config()
         if config is not None:
             settings, shown, more = _settings(config, self._secret)
@@ -249,7 +264,7 @@ class _Run:
             self._say.line(str(problem))
         if config is None or any(problem.is_error for problem in problems):
             self._say("the config was not taken up; the one before holds, and nothing was loaded")
-            return None
+            return None, problems
         takes_restart = (config.addresses, config.engine, config.control.addresses)
         if takes_restart != (old.addresses, old.engine, old.control.addresses):
             what = "a changed listen, control.listen or engine takes a restart"
@@ -259,14 +274,7 @@ class _Run:
         if self._control is not None:
             self._control.token = shown.own
         self._listeners.limit(config.limits)
-        return config
-
-
-def _control_app(keeper: Keeper, token: str | None, say: Sayer) -> "ControlApp":
-    # aiohttp takes 0.2 s and 15 MB: not for those who have no endpoint
-    from geodns.control.app import ControlApp
-
-    return ControlApp(keeper, token, say.rarely)
+        return config, problems
 
 
 def _keys(config: Config) -> list[takeover.Key]:

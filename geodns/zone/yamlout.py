@@ -92,6 +92,20 @@ def quote(text: str) -> str:
     return '"' + "".join(map(_escape, text)) + '"'
 
 
+def block(mapping: dict[str, object], indent: int = 0) -> list[str]:
+    """A mapping of JSON's values in block style, a line each, `indent` columns from the left."""
+    return list(_lines(mapping, indent))
+
+
+def flow(value: object) -> str:
+    """One of JSON's values in flow style, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{quote(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    return _scalar(value)
+
+
 def _escape(char: str) -> str:
     if char in _ESCAPES:
         return _ESCAPES[char]
