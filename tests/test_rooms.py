@@ -30,7 +30,10 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
         "it compares a zone with what the world sees, and serves nothing",
     ),
     "server": (
-        {"name", "problems", "zone", "geo", "table", "engine", "config", "health", "control", "_native"},
+        {
+            *("name", "problems", "zone", "geo", "table", "engine", "_native"),
+            *("explain", "config", "health", "control"),
+        },
         "it has the sockets and clocks and puts the others together",
     ),
     "control": (
@@ -53,6 +56,7 @@ ONLY = {
 # Libraries that only one room may know.
 LIBRARIES = {
     "yaml": {"zone", "config"},
+    "ruamel": {"zone"},
     "numpy": {"geo"},
     "maxminddb": {"geo"},
     "geoip2": {"geo"},

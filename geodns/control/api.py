@@ -446,8 +446,7 @@ def _asked(
 
 def _query(request: web.Request, model: type[ModelT]) -> ModelT:
     """The parameters of the URL. Raises Refuse."""
-    names = list(request.query.keys())
-    if len(names) != len(set(names)):
+    if len(request.query) != len(set(request.query)):
         raise Refuse(400, "a parameter is given twice")
     try:
         return model.model_validate(dict(request.query))

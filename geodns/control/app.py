@@ -19,7 +19,7 @@ from aiohttp import web
 
 from geodns.control.document import Document
 from geodns.control.guard import refusal
-from geodns.control.replies import CONNECTION, Refuse, error_reply, reply, send
+from geodns.control.replies import Refuse, error_reply, reply, send
 
 BODY_OCTETS_MAX = 4096  # of a request: a state and a reason
 LINE_OCTETS_MAX = 2048  # of a request line: the name of an external check, in percent signs
@@ -118,8 +118,7 @@ class ControlApp:
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         if request.protocol in self._connections:
-            connection = request[CONNECTION] = self._connections[request.protocol]
-            connection.has_asked()
+            self._connections[request.protocol].has_asked()
         try:
             if request.path != HEALTHZ:
                 self._check(request)

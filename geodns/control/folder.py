@@ -141,10 +141,14 @@ def _read(directory: int, name: str) -> Stored | None:
         return None
     except OSError as error:
         raise _failure(error) from None
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FolderError(409, "this is not a regular file")
-        data = file.read(FILE_OCTETS_MAX + 1)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FolderError(409, "this is not a regular file")
+    try:
+        with open(descriptor, "rb") as file:
+            data = file.read(FILE_OCTETS_MAX + 1)
+    except OSError as error:
+        raise _failure(error) from None
     if len(data) > FILE_OCTETS_MAX:
         raise FolderError(409, f"the file is larger than {FILE_OCTETS_MAX:,} octets")
     return Stored(data, etag_of(data))

@@ -282,9 +282,11 @@ class ExplainQuery(Asked):
 
 
 def _seconds(value: object) -> object:
-    if isinstance(value, str):
-        return parse_duration(value)
-    return None if value is None or isinstance(value, bool) or not isinstance(value, (int, float)) else value
+    seconds = parse_duration(value) if isinstance(value, str) else value
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds <= OVERRIDE_SECONDS_MAX:  # type: ignore[operator]
+        raise ValueError("a duration is more than none and at most 366 days, such as 2h")
+    return seconds
 
 
 class Override(Asked):

@@ -5,14 +5,13 @@ sentence.
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aiohttp import web
 
 from geodns.control.document import Document
 
 PIECE_OCTETS = 1 << 16  # written at a time: what a socket's buffer takes
-CONNECTION = "connection"  # the key under which a request has its Patient
 
 HEADERS = {"Server": "geodns", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -27,6 +26,7 @@ class Refuse(Exception):
         self.more = more
 
 
+@runtime_checkable
 class Patient(Protocol):
     """A connection whose time can be made longer."""
 
@@ -35,8 +35,8 @@ class Patient(Protocol):
 
 def allow(request: web.Request, seconds: float) -> None:
     """Let this request's connection live so many seconds from now, for work that takes longer than most."""
-    connection: Patient | None = request.get(CONNECTION)
-    if connection is not None:
+    connection = None if request.transport is None else request.transport.get_protocol()
+    if isinstance(connection, Patient):
         connection.allow(seconds)
 
 

@@ -18,7 +18,9 @@ import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString, ScalarString, SingleQuotedScalarString
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.resolver import VersionedResolver
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, PlainScalarString, SingleQuotedScalarString
 
 from geodns.name import BadName, Name
 from geodns.problems import Problem
@@ -151,7 +153,7 @@ def _edited(
     """The changed file, when it says the same as before in every record but the one of `where`."""
     before = _said(data, apex, file)
     wanted = [] if record is None else [_plain(record)]
-    if record is not None and _alike(before.get(where, []), wanted):
+    if record is not None and before.get(where) == wanted:
         return data
     text = data.decode()
     mark = _BOM if text.startswith(_BOM) else ""
@@ -162,7 +164,7 @@ def _edited(
         after = {}
     now = after.pop(where, [])
     before.pop(where, None)
-    if not _alike(now, wanted) or before != after:
+    if now != wanted or before != after:
         what = "others share the text of this record by an alias or `<<`, and would be changed as well"
         raise EditError(f"{what}: edit the whole file")
     return written
@@ -199,20 +201,6 @@ def _plain(value: Any) -> Plain:
 def _shown(value: object) -> str:
     """How a scalar is written, apart from its quotes."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _alike(one: Plain, other: Plain) -> bool:
-    """Whether both say the same, numbers by their values: 50.10 is 50.1."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_alike(item, other[key]) for key, item in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_alike, one, other))
-    if one == other:
-        return True
-    texts = isinstance(one, str) and isinstance(other, str)
-    if not texts or not (_DECIMAL.fullmatch(one) and _DECIMAL.fullmatch(other)):
-        return False
-    return float(one) == float(other)
 
 
 # Where it stands
@@ -271,7 +259,8 @@ class _File:
             new += "".join(f"\n{' ' * column}{comment}" for comment in lost)
             return self._spliced(start, end, new)
         after = self._line_end(end)
-        kept = self._text[end:after] + "".join(f"\n{' ' * column}{comment}" for comment in lost)
+        margin = " " * self._indent(start)
+        kept = self._text[end:after] + "".join(f"\n{margin}{comment}" for comment in lost)
         return self._spliced(start, after, new + kept)
 
     def joined(self, key: Any, value: Any, record: dict[str, Any]) -> str:
@@ -358,6 +347,11 @@ class _File:
             return len(self._text)
         return end - 1 if self._text[end - 1] == "\r" and end > at else end
 
+    def _indent(self, at: int) -> int:
+        """The blanks in front of a line."""
+        line = self._text[self._line_start(at) : at]
+        return len(line) - len(line.lstrip(" "))
+
     def _start(self, node: Any) -> int:
         """Where a node begins, behind its anchor."""
         start: int = node.start_mark.index
@@ -402,8 +396,10 @@ def _item(record: dict[str, Any], column: int) -> str:
 def _rewritten(old: str, column: int, record: dict[str, Any], is_flow: bool, text: str) -> str:
     """The text of a mapping that begins in this column, with what the record says now."""
     margin = " " * column
-    tree = _read(re.sub(rf"\n {{0,{column}}}", "\n", old)) if len(old) <= KEPT_OCTETS_MAX else None
-    if tree is None:  # it has aliases, or is too much for comments to be kept
+    tree = None
+    if len(old) <= KEPT_OCTETS_MAX and "<<" not in old:
+        tree = _read(re.sub(rf"\n {{0,{column}}}", "\n", old))
+    if tree is None:  # it has aliases, or is too much
         lines = [yamlout.flow(record)] if is_flow else yamlout.block(record)
     else:
         _merge(tree, record)
@@ -432,8 +428,18 @@ def _write(tree: CommentedMap, old: str, text: str) -> str:
     return out.getvalue()
 
 
+class _TextResolver(VersionedResolver):
+    """Takes every scalar for a text, as Source does: 0060 and 50.10 stay as they are written."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is ScalarNode:
+            return self.DEFAULT_SCALAR_TAG
+        return super().resolve(kind, value, implicit)
+
+
 def _yaml() -> YAML:
     made = YAML()
+    made.Resolver = _TextResolver
     made.preserve_quotes = True
     made.width = WIDTH_COLUMNS
     return made
@@ -456,7 +462,7 @@ def _merged(old: Any, new: Any) -> Any:
         _merge(old, new)
     elif isinstance(old, CommentedSeq) and isinstance(new, list):
         _merge_list(old, new)
-    elif isinstance(new, (dict, list)) or not _alike(_plain(old), _plain(new)):
+    elif isinstance(new, (dict, list)) or _plain(old) != _plain(new):
         quoted = isinstance(old, (SingleQuotedScalarString, DoubleQuotedScalarString))
         if quoted and isinstance(new, str) and new.isprintable():
             return type(old)(new)
@@ -482,14 +488,13 @@ def _merge_list(old: CommentedSeq, new: list[Any]) -> None:
 def _styled(value: Any) -> Any:
     """A value of JSON's as ruamel.yaml will write it, with the quotes that `yamlout` would give it."""
     if isinstance(value, dict):
-        return {_styled(key): _styled(item) for key, item in value.items()}
+        return {_styled(str(key)): _styled(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_styled(item) for item in value]
-    if not isinstance(value, str) or isinstance(value, ScalarString):
-        return value
-    quoted = yamlout.quote(value)
-    if quoted == value:
-        return value
+    quoted = yamlout.scalar(value)
+    if quoted[0] not in "'\"":
+        return PlainScalarString(quoted)
+    value = str(value)
     return (SingleQuotedScalarString if quoted[0] == "'" else DoubleQuotedScalarString)(value)
 
 
