@@ -116,8 +116,10 @@ def _operation(operation: Operation, schemas: dict[object, Any]) -> dict[str, An
     }
     if operation.body is not None:
         told["requestBody"] = {"required": True, "content": _content(operation.body, schemas)}
+    # of a text in YAML no schema says what its values are
+    answer = {YAML: {}} if operation.answer == YAML else _content(operation.answer, schemas)
     for status in operation.good:
-        told["responses"][str(status)] = _response(status, _content(operation.answer, schemas), operation)
+        told["responses"][str(status)] = _response(status, answer, operation)
     for status in sorted({400, 401, 403, *operation.errors}):
         content = None if status == 304 else _content(Error, schemas)
         told["responses"][str(status)] = _response(status, content, operation)
