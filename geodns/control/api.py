@@ -53,7 +53,7 @@ from geodns.problems import Problem
 from geodns.zone import rdata
 
 BODY_SECONDS = 30.0  # for the body of a zone: 16 MiB over 5 Mbit/s
-WORK_SECONDS = 150.0  # for a request that has zones read: its turn, its work, and the telling
+WORK_SECONDS = 300.0  # for a request that has zones read: its turn, its work, and the telling
 SMALL_BODY_OCTETS_MAX = 16_384  # of a body that is no zone and no record
 SMALL_BODY_SECONDS = 5.0
 RECORD_OCTETS_MAX = 1 << 20  # of a record's JSON: 4,096 values of 255 octets

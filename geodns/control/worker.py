@@ -6,6 +6,7 @@ A process of its own, for the reasons that the loader is one: what takes time or
 nobody but the request that asked for it.
 """
 
+import gc
 import os
 import pickle
 import resource
@@ -22,6 +23,7 @@ def main() -> int:
     limits: Limits = pickle.load(sys.stdin.buffer)
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_octets, limits.memory_octets))
     os.nice(limits.niceness)
+    gc.disable()  # to look for cycles while a zone is read takes longer than to read it
     while True:
         try:
             task = pickle.load(sys.stdin.buffer)
@@ -36,6 +38,8 @@ def main() -> int:
         octets = pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
         out.write(LENGTH.pack(len(octets)) + octets)
         out.flush()
+        del task, outcome, octets
+        gc.collect()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
+from functools import lru_cache
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -58,6 +59,7 @@ class Record(NamedTuple):
     node: Mapping
 
 
+@lru_cache(maxsize=1024)
 def canonical_type(text: str) -> str:
     """ "A" of "a" and of "TYPE1"; what no DNS type is named (ALIAS, mistakes) in capitals."""
     try:
