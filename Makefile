@@ -2,6 +2,7 @@
 # make test     all tests but those of make test-containers
 # make test-containers  deploy/ run for real: takes a Docker engine, debootstrap, and some minutes
 # make agree    20,000 cases (AGREE_CASES) of the tests that the engines agree, half an hour
+# make soak     everything at once for ten minutes (SOAK_SECONDS): load, reloads, health flaps, reports, log rotation
 # make lint     ruff and mypy; cargo fmt and clippy
 # make native   build the native engine again; it is built with everything else where there is a Rust toolchain
 # make bench    beside the nameservers that are installed; writes benchmarks/RESULTS.md
@@ -22,7 +23,9 @@ NATIVE = native/Cargo.toml
 NATIVE_SOURCES = $(wildcard $(NATIVE) native/Cargo.lock native/src/*.rs)
 HAS_CARGO = command -v cargo >/dev/null
 
-.PHONY: serve test test-containers agree lint native bench fuzz clean
+SOAK_SECONDS ?= 600
+
+.PHONY: serve test test-containers agree soak lint native bench fuzz clean
 
 serve: $(VENV)/native
 	@$(RUN) scripts/serve_two.py
@@ -32,10 +35,13 @@ test: $(VENV)/installed-dev $(VENV)/native
 	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST)
 
 test-containers: $(VENV)/installed-containers
-	$(RUN) -m pytest tests/deploy/containers $(PYTEST)
+	$(RUN) -m pytest -rs tests/deploy/containers $(PYTEST)
 
 agree: $(VENV)/installed-dev $(VENV)/native
 	AGREE_CASES=$(AGREE_CASES) AGREE_SECONDS=7200 $(RUN) -m pytest tests/test_engines_agree.py $(PYTEST)
+
+soak: $(VENV)/installed-dev $(VENV)/native
+	SOAK_SECONDS=$(SOAK_SECONDS) $(RUN) -m pytest -s tests/server/test_soak.py $(PYTEST)
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .

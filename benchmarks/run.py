@@ -45,6 +45,7 @@ READY_SECONDS = 60.0
 CHECKED = 150  # answers checked per server and workload before anything is measured
 LOAD_RECORDS = 100_000
 LOAD_ROUNDS = 3
+STRIDE = 3  # servers by which the order is moved from round to round
 PACED = ("static", "geo")  # workloads whose latency is measured at half of the server's own peak
 ENGINE_SHARE_MAX = 1.10  # of the native engine, in reflectors: what it may cost above what the kernel does
 TOYS = ("reflector", "reflector (python)", "dnslib, naive")  # not in the chart, which they would dwarf
@@ -201,8 +202,13 @@ def measure(
                     result.runs = {workload: [] for workload in mine}
                 say(f"{server.name}: {result.trouble or 'answers are right'}")
             for number in range(-1, options.rounds):  # the round -1 warms caches and is not counted
-                for running, result in alive:
-                    for workload in result.runs:
+                # One workload after the other, so that what is compared is measured within seconds; and each
+                # round begins with another server, so that none always comes after the same one.
+                first = max(0, number) * STRIDE % len(alive)
+                for workload in workloads:
+                    for running, result in alive[first:] + alive[:first]:
+                        if workload not in result.runs:
+                            continue
                         run = load(running, workload, options.seconds if number >= 0 else 0.5, load_core)
                         if number >= 0:
                             result.runs[workload].append(run)
@@ -286,12 +292,14 @@ def number(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
-def ratio(value: float | None, base: float | None) -> str:
-    return "–" if value is None or not base else f"{value / base:.2f}"
+def ratio(mine: list[float], base: list[float]) -> float | None:
+    """The median of the rounds' ratios: a busy minute of the machine hits both numbers of a round."""
+    pairs = list(zip(mine, base, strict=False))
+    return statistics.median(one / other for one, other in pairs) if pairs else None
 
 
 def table(results: list[Measured], workload: str) -> str:
-    found = {name: base_of(results, name, workload) for name in RATIOS}
+    found = {name: rounds_of(results, name, workload) for name in RATIOS}
     bases = {name: base for name, base in found.items() if base}
     heads = ["server", "CPU µs/query", "spread", *(f"× {name}" for name in bases)]
     heads += ["q/s", "p50, µs", "p99, µs", "lost"]
@@ -305,7 +313,7 @@ def table(results: list[Measured], workload: str) -> str:
             result.server.name,
             number(median),
             f"{min(cpu):.1f}–{max(cpu):.1f}",
-            *(ratio(median, base) for base in bases.values()),
+            *(number(ratio(cpu, base), 2) for base in bases.values()),
             number(statistics.median(run["qps"] for run in runs), 0),
             number(statistics.median(run["latency_us"]["p50"] for run in runs), 0),
             number(statistics.median(run["latency_us"]["p99"] for run in runs), 0),
@@ -333,8 +341,8 @@ def latency_table(results: list[Measured]) -> str:
     return "\n".join(lines)
 
 
-def base_of(results: list[Measured], name: str, workload: str) -> float | None:
-    return next((result.median(workload) for result in results if result.server.name == name), None)
+def rounds_of(results: list[Measured], name: str, workload: str) -> list[float]:
+    return next((result.cpu(workload) for result in results if result.server.name == name), [])
 
 
 def claims(results: list[Measured], loaded: list[Loaded], extras: Extras | None) -> list[str]:
@@ -343,18 +351,24 @@ def claims(results: list[Measured], loaded: list[Loaded], extras: Extras | None)
 
     def claim(what: str, mine: float | None, most: float | None, unit: str = "µs") -> None:
         if mine is not None and most is not None:
-            word = "holds" if mine <= most else "**does not hold**"
-            lines.append(f"- {what} ({most:,.1f} {unit}): {mine:,.1f} {unit}, {word}.")
+            lines.append(f"- {what} ({most:,.1f} {unit}): {mine:,.1f} {unit}, {word(mine <= most)}.")
+
+    def claim_ratio(result: Measured, workload: str, most: float, peer: str) -> None:
+        found = ratio(result.cpu(workload), rounds_of(results, peer, workload))
+        if found is not None:
+            what = f"{result.server.name}, {workload}: at most {most:.2f} × {peer}"
+            lines.append(f"- {what}: {found:.2f}, {word(round(found, 2) <= most)}.")
+
+    def word(holds: bool) -> str:
+        return "holds" if holds else "**does not hold**"
 
     by_name = {result.server.name: result for result in results}
     if native := by_name.get("geodns (native)"):
         for workload in native.runs:
-            mine = native.median(workload)
-            if workload != "mixed" and (floor := base_of(results, RATIOS[0], workload)):
-                what = f"geodns (native), {workload}: at most {ENGINE_SHARE_MAX:.2f} × {RATIOS[0]}"
-                claim(what, mine, ENGINE_SHARE_MAX * floor)
+            if workload != "mixed":
+                claim_ratio(native, workload, ENGINE_SHARE_MAX, RATIOS[0])
             for peer in ("gdnsd", "knot"):
-                claim(f"geodns (native), {workload}: at most {peer}", mine, base_of(results, peer, workload))
+                claim_ratio(native, workload, 1, peer)
         if knot := by_name.get("knot"):
             for workload in native.paced:
                 what = f"geodns (native), {workload}: p99 at half the peak load at most Knot's"
@@ -367,9 +381,7 @@ def claims(results: list[Measured], loaded: list[Loaded], extras: Extras | None)
             ("static", "named", 2),
             ("nxdomain", "named", 2),
         ):
-            base = base_of(results, peer, workload)
-            what = f"geodns (python), {workload}: at most {factor} × {peer}"
-            claim(what, python.median(workload), factor * base if base else None)
+            claim_ratio(python, workload, factor, peer)
     for result in (result for result in loaded if result.server.name.startswith("geodns") and result.seconds):
         seconds, peak = statistics.median(result.seconds), statistics.median(result.peak)
         claim(f"{result.server.name}: {LOAD_RECORDS:,} records, ready", seconds, 10.0, "s")

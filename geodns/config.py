@@ -28,6 +28,7 @@ from pydantic import (
 
 from geodns.engine.cookie import SECRET_OCTETS
 from geodns.geo import overrides
+from geodns.name import Name
 from geodns.problems import Problem, Severity
 from geodns.zone import source
 
@@ -285,6 +286,75 @@ class Peer(_Part):
     token_file: Path | None = Field(default=None, description="a file with its token; ours if left out")
 
 
+def _share(value: object) -> object:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip().removesuffix("%")) / 100
+        except ValueError:
+            raise ValueError(f'"{value}" is not a share, such as 1% or 0.01') from None
+    return value
+
+
+Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
+"""Written as 0.01 or 1%."""
+
+
+class Truncate(_Part):
+    """How much of an address is kept; the other bits become 0."""
+
+    v4: int = Field(default=32, ge=0, le=32, description="bits of an IPv4 address; 24 hides who it is")
+    v6: int = Field(default=128, ge=0, le=128, description="bits of an IPv6 address; 56 hides who it is")
+
+
+def _zone_text(value: str) -> str:
+    return str(Name.parse(value))
+
+
+class Log(_Part):
+    """The lines on stderr."""
+
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto: text on a terminal, else a JSON object a line"
+    )
+
+
+class QueryLog(_Part):
+    """A line of JSON for each query, or for some; off without a `file`."""
+
+    file: Path | None = Field(default=None, description="where to; nothing is logged when left out")
+    sample: Share = Field(default=1.0, description="how many of the queries, such as 1% or 0.01")
+    zones: Annotated[
+        list[str], BeforeValidator(_as_list), AfterValidator(lambda names: [*map(_zone_text, names)])
+    ] = Field(default_factory=list, description="only queries to these zones", max_length=1000)
+    rcodes: Strings = Field(default_factory=list, description="only answers with these, such as NXDOMAIN")
+    places: Strings = Field(default_factory=list, description="only clients in these, such as EU or NA-US")
+    truncate: Truncate = Field(default=Truncate())
+    rotate_octets: int = Field(
+        default=100 << 20, ge=0, le=1 << 40, description="a larger file is set aside as FILE.1; 0: never"
+    )
+    rotate_after: Duration = Field(
+        default=86_400.0, ge=0, le=366 * 86_400, description="so is an older one; 0: never"
+    )
+    rotate_keep: int = Field(default=7, ge=0, le=1000, description="files set aside that are kept")
+
+
+class Dnstap(_Part):
+    """Every query and answer in dnstap's format, for other tools; off without `socket` or `file`."""
+
+    socket: Path | None = Field(
+        default=None, description="a Unix socket at which a reader listens, such as fstrm_capture"
+    )
+    file: Path | None = Field(default=None, description="a file; the one before becomes FILE.1")
+    sample: Share = Field(default=1.0, description="how many of the queries")
+    truncate: Truncate = Field(default=Truncate())
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.socket is not None and self.file is not None:
+            raise ValueError("socket and file exclude each other")
+        return self
+
+
 class Limits(_Part):
     """Every bound, with its unit in its name."""
 
@@ -383,6 +453,9 @@ class Config(_Part):
     state: Path = Field(
         default=Path("state"), description="the folder for what has to survive a restart: health, overrides"
     )
+    log: Log = Field(default=Log())
+    querylog: QueryLog = Field(default=QueryLog())
+    dnstap: Dnstap = Field(default=Dnstap())
     limits: Limits = Field(default=Limits())
 
     @property
@@ -423,6 +496,7 @@ def override(
     server_id: str | None = None,
     control: tuple[str, ...] = (),
     peers: tuple[str, ...] = (),
+    log_format: str | None = None,
 ) -> Config:
     """`config` with what the command line says instead. Raises ValueError with a sentence for the user."""
     data = config.model_dump()
@@ -441,6 +515,8 @@ def override(
         data["control"]["listen"] = list(control)
     if peers:
         data["peers"] = [{"url": url} for url in peers]
+    if log_format is not None:
+        data["log"]["format"] = log_format
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -624,6 +700,13 @@ class _Reader:
             else peer.model_copy(update={"token_file": folder / peer.token_file})
             for peer in config.peers
         ]
+        if config.querylog.file is not None:
+            file = folder / config.querylog.file
+            update["querylog"] = config.querylog.model_copy(update={"file": file})
+        for key in ("socket", "file"):
+            path = getattr(config.dnstap, key)
+            if path is not None:
+                update["dnstap"] = config.dnstap.model_copy(update={key: folder / path})
         update["state"] = folder / config.state
         return config.model_copy(update=update)
 

@@ -45,7 +45,7 @@ def end_with_parent() -> None:
 async def start(name: str, address: str, control: str, peer: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "geodns", "serve", "--zones", "zones", "--listen", address, "--id", name),
-        *("--control", control, "--peer", f"http://{peer}"),
+        *("--control", control, "--peer", f"http://{peer}", "--log", "text"),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=end_with_parent,

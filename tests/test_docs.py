@@ -29,7 +29,11 @@ ELSEWHERE = {
     "make bench": "tests/test_benchmarks.py has its parts",
     "geodns delegation example.org --verify": "tests/delegation/test_network.py, in a world of its own",
     "make fuzz": "takes minutes by design",
+    "make soak": "takes minutes by design",
 }
+
+TYPED_ELSEWHERE = {"docs/tutorial.md": "tests/deploy/containers/test_tutorial.py, on two machines"}
+"""Pages whose commands are run there, all of them."""
 
 _BLOCK = re.compile(r"^( *)```(yaml|console)\n(.*?)^\1```$", re.M | re.S)
 
@@ -50,6 +54,8 @@ def commands() -> list[tuple[str, str, list[str]]]:
     """(page:line, command, expected output) for each "$ " line of a console block."""
     found: list[tuple[str, str, list[str]]] = []
     for place, text in blocks("console"):
+        if place.partition(":")[0] in TYPED_ELSEWHERE:
+            continue
         for line in text.splitlines():
             if line.startswith("$ "):
                 found.append((place, line.removeprefix("$ "), []))
@@ -173,3 +179,9 @@ def _settings() -> list[str]:
         return names
 
     return walk(Config, "")
+
+
+@pytest.mark.parametrize(("page", "where"), TYPED_ELSEWHERE.items())
+def test_a_page_that_is_typed_elsewhere_has_a_test(page: str, where: str) -> None:
+    """The test that is named reads this page."""
+    assert Path(page).name in (ROOT / where.partition(",")[0]).read_text()

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from geodns.engine import native
 from geodns.engine.answer import answer
 from geodns.engine.cookie import cookie_for
+from geodns.engine.left import Left
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.geo.partition import EMBEDDED, Partition, Route, Rules, Step, build
 from geodns.name import Name
@@ -77,9 +78,12 @@ def agree(snapshot: Snapshot, asked: Asked) -> bytes | None:
     """What both engines say."""
     assert ENGINE is not None
     given = (asked.packet, asked.client, snapshot, asked.draw, asked.now, asked.stream)
-    expected = answer(*given)
+    left = Left()
+    expected = answer(*given, None, left)
     got = ENGINE.answer(*given)
     assert expected == got, f"python {expected and expected.hex()}\nnative {got and got.hex()}\n{asked}"
+    behind = (b"" if left.zone is None else left.zone.apex, left.qtype, left.rcode, left.pools)
+    assert (None if expected is None else behind) == ENGINE.left(*given[:-1]), asked
     return expected
 
 

@@ -29,15 +29,17 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
         {"name", "problems", "zone", "geo"},
         "it compares a zone with what the world sees, and serves nothing",
     ),
+    "traffic": (
+        {"name", "problems", "zone", "geo", "table", "engine", "config"},
+        "it looks at what was answered, and has no part in it",
+    ),
     "server": (
-        {
-            *("name", "problems", "zone", "geo", "table", "engine", "_native"),
-            *("explain", "config", "health", "control"),
-        },
+        {"name", "problems", "zone", "geo", "table", "engine", "explain", "config", "health", "traffic"}
+        | {"control", "_native"},
         "it has the sockets and clocks and puts the others together",
     ),
     "control": (
-        {"name", "problems", "zone", "geo", "table", "engine", "explain", "config", "health"},
+        {"name", "problems", "zone", "geo", "table", "engine", "explain", "config", "health", "traffic"},
         "it shows and changes what the others have, and is not needed for an answer",
     ),
 }
@@ -60,9 +62,10 @@ LIBRARIES = {
     "numpy": {"geo"},
     "maxminddb": {"geo"},
     "geoip2": {"geo"},
-    "socket": {"server", "health", "geo", "zone"},  # the latter two for inet_pton alone
+    "socket": {"server", "health", "traffic", "geo", "zone"},  # the latter two for inet_pton alone
     "asyncio": {"server", "health", "control"},
     "aiohttp": {"health", "control"},
+    "prometheus_client": {"control"},
     "click": {"cli"},
 }
 

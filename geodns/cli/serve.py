@@ -48,6 +48,12 @@ from geodns.problems import Problem
     multiple=True,
     help="The control endpoint of another instance, whose checks count too, such as http://127.0.0.1:5382.",
 )
+@click.option(
+    "--log",
+    "log_format",
+    type=click.Choice(["auto", "text", "json"]),
+    help="How lines are told; auto: text on a terminal, else JSON.",
+)
 @click.pass_context
 def serve(
     context: click.Context,
@@ -59,6 +65,7 @@ def serve(
     server_id: str | None,
     control: tuple[str, ...],
     peers: tuple[str, ...],
+    log_format: str | None,
 ) -> None:
     """Answer queries, until SIGTERM or Ctrl-C.
 
@@ -77,7 +84,9 @@ def serve(
         config, problems = load_config(config_file)
         if config is None:
             return None, problems
-        return override(config, listen, zones, databases, engine, server_id, control, peers), problems
+        return override(
+            config, listen, zones, databases, engine, server_id, control, peers, log_format
+        ), problems
 
     try:
         config, problems = read()

@@ -38,6 +38,7 @@ from geodns.control.forms import (
     Reloaded,
     Report,
     StepRow,
+    TrafficQuery,
     WriteQuery,
     Written,
     Zones,
@@ -428,6 +429,9 @@ ELSEWHERE = (
         *("PUT", "/v1/external/{name}", "the state of somebody else's checks", AnyObject),
         body=Report,
         errors=(404, 408, 413),
+    ),
+    Operation(
+        "GET", "/v1/traffic", "what was asked in the last minutes", AnyObject, TrafficQuery, has_etag=True
     ),
     Operation("GET", "/healthz", "ok, to everybody", AnyObject),
 )

@@ -289,6 +289,12 @@ def _seconds(value: object) -> object:
     return seconds
 
 
+class TrafficQuery(Asked):
+    """Which seconds."""
+
+    since: float | None = Field(default=None, ge=0, description="leave out the seconds up to this Unix time")
+
+
 class Override(Asked):
     """A state to force, or to leave to the checks again (`auto`)."""
 

@@ -5,6 +5,7 @@ from geodns.engine.assemble import lowered, message, option, placed, subnet_opti
 from geodns.engine.choose import Chosen, choose
 from geodns.engine.cookie import cookie_for
 from geodns.engine.decide import next_draw
+from geodns.engine.left import RCODE, Left
 from geodns.engine.lookup import find
 from geodns.engine.snapshot import UDP_SIZE_MAX_DEFAULT, Snapshot
 from geodns.engine.wire import (
@@ -27,7 +28,7 @@ from geodns.engine.wire import (
     read,
 )
 from geodns.name import NAME_OCTETS_MAX, key_is_under
-from geodns.table.shape import FLAG_AA, Body, Dname, Outcome, Plan
+from geodns.table.shape import FLAG_AA, Body, Dname, Outcome, Plan, ZoneTable
 from geodns.table.steer import TTL_UNBOUND
 
 DNAME_CHAIN_MAX = 8  # DNAMEs followed for one answer; as many as BIND follows CNAMEs at the least (no source)
@@ -48,13 +49,17 @@ def answer(
     now: int,
     stream: bool = False,
     trace: list[Chosen] | None = None,
+    left: Left | None = None,
 ) -> bytes | None:
     """The answer to `packet` in wire form, or None for what gets none.
 
     `client` is the address that asked, in text and without a scope id; `draw` 32 random bits; `now` Unix
     seconds; `stream` says that the query came over TCP. `trace` gets every choice that is made.
+    `left` says what was answered; nothing of it counts for silence.
     """
     query = read(packet)
+    if left is not None:
+        left.clear()
     if query is None:
         return None
     bodies: list[Body] = []
@@ -63,7 +68,7 @@ def answer(
     flags = query.rcode
     if not flags and query.question:
         qtype = query.qtype
-        found: Plan | Dname | None
+        found: tuple[Plan | Dname, ZoneTable | None] | None
         if _TYPE_META_FIRST <= qtype < TYPE_ANY or qtype == TYPE_OPT:
             found = None
             flags, ede = (
@@ -74,22 +79,28 @@ def answer(
             if found is None:
                 flags, ede = _outside(snapshot, query.key)
         elif query.qclass == CLASS_CH:
-            found = chaos.find(snapshot.identity, query.key, qtype)
+            said = chaos.find(snapshot.identity, query.key, qtype)
+            found = None if said is None else (said, None)
             flags = REFUSED
         else:
             found = None
             flags, ede = REFUSED, EDE_NOT_AUTHORITATIVE
-        if type(found) is Plan and found.choice is None:
-            body = found.body
+        plan, zone = found or (None, None)
+        if left is not None:
+            left.zone = left.at = zone
+        if type(plan) is Plan and plan.choice is None:
+            body = plan.body
             bodies.append(body)
-            flags = found.flags
+            flags = plan.flags
             octets = query.name_octets
             if body.base == octets or not body.pointers:
                 data = body.data
             else:
                 data = placed(body, HEADER_OCTETS, octets, HEADER_OCTETS + octets + 4)
-        elif found is not None:
-            flags, data, scope = _follow(query, found, client, snapshot, draw, now, bodies, trace)
+        elif plan is not None:
+            flags, data, scope = _follow(query, plan, client, snapshot, draw, now, bodies, trace, left)
+    if left is not None:
+        left.qtype, left.rcode = query.qtype, flags & RCODE
     options = b""
     if query.edns:
         options = _options(query, client, snapshot, now, stream, scope, ede)
@@ -118,6 +129,7 @@ def _follow(
     now: int,
     bodies: list[Body],
     trace: list[Chosen] | None,
+    left: Left | None,
 ) -> tuple[int, bytes, int]:
     """Walk the choices and DNAMEs of an answer: (flags, data, ECS scope in bits); adds to `bodies`."""
     name = query.question[:-4]  # the name being answered, in full,
@@ -144,7 +156,7 @@ def _follow(
                     draw = next_draw(draw)
                 has_drawn = True
                 plan, parts, bits, ttl, draw = choose(
-                    choice, query.subnet, client, snapshot, draw, now, trace
+                    choice, query.subnet, client, snapshot, draw, now, trace, left
                 )
                 if bits > scope:
                     scope = bits
@@ -169,9 +181,11 @@ def _follow(
             break
         used.append(found)
         following = find(snapshot.table, key, query.qtype)
-        if following is None or any(following is dname for dname in used):
+        if following is None or any(following[0] is dname for dname in used):
             break  # the resolver has this DNAME now, and sees the circle as well as we do
-        found = following
+        found, zone = following
+        if left is not None:
+            left.at = zone
     return flags, data, scope
 
 

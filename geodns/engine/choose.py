@@ -6,6 +6,7 @@ client --partition--> route --decide--> members --> Plan, or Bodies to be put to
 from typing import NamedTuple
 
 from geodns.engine.decide import Decision, Verdict, decide, drawn, told_ttl
+from geodns.engine.left import Left
 from geodns.engine.snapshot import Snapshot
 from geodns.engine.wire import ClientSubnet
 from geodns.geo.partition import Route, asker_subnet, subnet_of
@@ -36,11 +37,12 @@ def choose(
     draw: int,
     now: int,
     trace: list[Chosen] | None = None,
+    left: Left | None = None,
 ) -> Answer:
     """What this client gets, and the ECS scope within which everybody's answer is one of the same.
 
     The address in ECS decides if it is public or has a rule, else the address that asked. `trace` gets the
-    choice, and why it was made.
+    choice, and why it was made; `left` the pools that answer.
     """
     partition = snapshot.partitions[choice.key]
     if subnet is not None and subnet.source:
@@ -51,7 +53,7 @@ def choose(
     standing = snapshot.standings.get(steer.key) or steer.base
     route = partition.routes[outcome] if outcome >= 0 else ()
     if trace is None:
-        usual = _usual(choice, route, standing, draw)
+        usual = _usual(choice, route, standing, draw, left)
         if usual is not None:
             plan, bodies, ttl = usual
             return plan, bodies, scope, ttl, draw
@@ -60,6 +62,11 @@ def choose(
     else:
         number, bits = asker_subnet(client), 0
     decision = decide(steer, standing, route, number, draw, now)
+    if left is not None:
+        if not decision.members:
+            left.add_pool("")
+        for at, _ in decision.members:
+            left.add_pool(steer.pools[at].name)
     located = scope
     if decision.hashed and bits > scope:
         scope = bits
@@ -69,12 +76,14 @@ def choose(
 
 
 def _usual(
-    choice: Choice, route: Route, standing: Standing, draw: int
+    choice: Choice, route: Route, standing: Standing, draw: int, left: Left | None
 ) -> tuple[Plan | None, tuple[Body, ...], int] | None:
     """How the answer goes on, and the most that its TTL may be, where the first pool answers and nothing is
     hashed: what `decide` comes to as well, only sooner. None: let it decide.
     """
     if not route:
+        if left is not None:
+            left.add_pool("")
         return choice.default, (), TTL_UNBOUND
     at, order = route[0]
     steer = choice.steer
@@ -89,14 +98,20 @@ def _usual(
     plans = alternative.plans
     if ttl != TTL_UNBOUND:
         ttl = told_ttl(steer, ttl)
-    if len(up) == 1:
-        return plans[up[0]], (), ttl
     pool = steer.pools[at]
+    if len(up) == 1:
+        if left is not None:
+            left.add_pool(pool.name)
+        return plans[up[0]], (), ttl
     if pool.policy is Policy.ALL and not pool.answers:
+        if left is not None:
+            left.add_pool(pool.name)
         if len(up) == len(plans):
             return alternative.whole, (), ttl
         return *_together(plans[up[0]], [alternative.records[member] for member in up]), ttl
     if pool.policy is Policy.WEIGHTED and pool.answers == 1:
+        if left is not None:
+            left.add_pool(pool.name)
         return plans[drawn([pool.members[member].weight for member in up], up, draw)], (), ttl
     return None
 

@@ -36,12 +36,14 @@ class Native:
 
         self._engine = Engine()
         self._published: Snapshot | None = None
+        self._names = self._engine.names()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Answer from this snapshot."""
         if snapshot is not self._published:
             self._engine.publish(snapshot)
             self._published = snapshot
+            self._names = self._engine.names()
 
     def answer(
         self, packet: bytes, client: str, snapshot: Snapshot, draw: int, now: int, stream: bool = False
@@ -49,6 +51,18 @@ class Native:
         """The answer to `packet`, or None for what gets none."""
         self.publish(snapshot)
         return self._engine.answer(packet, client, draw, now, stream)
+
+    def left(
+        self, packet: bytes, client: str, snapshot: Snapshot, draw: int, now: int
+    ) -> tuple[bytes, int, int, list[tuple[bytes, str]]] | None:
+        """What the query leaves behind: the zone's apex, type, rcode, pools; None for silence."""
+        self.publish(snapshot)
+        found = self._engine.left(packet, client, draw, now)
+        if found is None:
+            return None
+        zone, qtype, rcode, pools = found
+        zones, known = self._names
+        return zones.get(zone, b""), qtype, rcode, [known[pool] for pool in pools]
 
     def time(self, packets: list[bytes], client: str, now: int, times: int) -> list[float]:
         """Answer these packets over UDP, all of them several times: seconds for each time."""

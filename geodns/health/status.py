@@ -18,7 +18,7 @@ RECORDS_TOLD_MAX = 100  # of one value or pool: a shared site has as many as the
 class CheckRow:
     """A check: what this instance sees alone (None: nothing yet), what each peer that counts sees, and the
     state that comes of it. The last result's `ok` is None when nothing could be said; `at` is None when there
-    is no result yet.
+    is no result yet. `changes` is how often the state became another since the start.
     """
 
     key: str
@@ -38,6 +38,7 @@ class CheckRow:
     took: float | None
     interval: float
     ttl: int | None
+    changes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +260,7 @@ def _check(watch: Watch, peers: Peers) -> CheckRow:
         None if last is None else last.took,
         watch.probe.interval,
         _bounded(watch.ttl),
+        watch.changes,
     )
 
 

@@ -20,8 +20,8 @@ EXTERNAL = "external"
 class Watch:
     """`is_up`, `since` and `ttl` are what members obey, with all votes; `monitor` is what we see alone.
 
-    `has_risen` says that it came up from a known down. `users` are the Values that rest on it, with the check
-    as each of them has it: its times may differ.
+    `has_risen` says that it came up from a known down, `changes` how often a known state became another.
+    `users` are the Values that rest on it, with the check as each of them has it: its times may differ.
     """
 
     probe: Probe
@@ -31,6 +31,7 @@ class Watch:
     is_up: bool | None = None
     since: float = 0.0
     has_risen: bool = False
+    changes: int = 0
     ttl: int = TTL_UNBOUND
 
     @property
@@ -43,6 +44,7 @@ class Watch:
         is_up = verdict(self.monitor.is_up, votes)
         if is_up is not self.is_up:
             self.has_risen = is_up is True and self.is_up is False
+            self.changes += None not in (is_up, self.is_up)
             self.is_up, self.since = is_up, now
         self.ttl = self._ttl(bool(votes))
         return before != (self.is_up, self.ttl)

@@ -26,6 +26,7 @@ from geodns.control.document import Document, document
 from geodns.health import overrides, state
 from geodns.health.health import Change, Health
 from geodns.health.messages import Batch, Notice, PeerAddress, Report, Settings
+from geodns.health.status import Status
 from geodns.health.words import PeerHeard, PeerView, Probe, Result
 from geodns.server.files import Fingerprint, fingerprint_of
 from geodns.server.prober import ProberProcess
@@ -179,6 +180,10 @@ class Keeper:
                 self._status = (time.monotonic(), await asyncio.to_thread(document, value))
             return self._status[1]
 
+    async def rows(self) -> Status:
+        """The same, as it is."""
+        return await self._ask(self._health.status)
+
     async def report(self, name: str, is_up: bool, reason: str) -> bool:
         """Take an external check's state; False when there is no check of this name."""
         return await self._ask(self._report, name, is_up, reason)
@@ -232,7 +237,7 @@ class Keeper:
         self._overrides = now
         found = await asyncio.to_thread(overrides.read, path)
         for problem in found.problems[:PROBLEMS_TOLD]:
-            self._say.line(str(problem))
+            self._say.problem(problem)
         if found.problems:
             self._say(f"{path} was not taken up; the overrides before it hold")
         await self._ask(self._guarded, self._override, found)
@@ -382,7 +387,7 @@ class _Told:
         for change in changes:
             self.tick()
             if self._lines < CHANGES_TOLD:
-                self._say(str(change))
+                self._say(str(change), "health")
             else:
                 self._kept_back[change.is_up] += 1
             self._lines += 1

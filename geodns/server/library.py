@@ -138,6 +138,7 @@ class Library:
         self.files: dict[str, ZoneFile] = {}
         self.problems: list[Problem] = []  # of the folder, of files that are no zones, and of the databases
         self.scanned: Scan | None = None  # what the last load looked at
+        self.loaded_at = 0.0  # Unix seconds when a load was published last
         self._served = served
         self._publisher = publisher or _Unsteered(served)
         self._local: list[ZoneTable] = []
@@ -230,7 +231,7 @@ class Library:
         problem = Problem(path, 0, 0, "", str(error))
         fingerprint = fingerprint_of(path)
         self.files[path] = replace(load.files[path], fingerprint=fingerprint, problems=[problem])
-        self._served.say.line(str(problem))
+        self._served.say.problem(problem)
         self._served.say(f"{Name(load.files[path].apex)}: {path} is broken; {_instead(self.files[path])}")
 
     def _begin(self, everything: bool, again: frozenset[str]) -> _Load:
@@ -400,6 +401,7 @@ class Library:
         if not self._publisher.prepare(steers):
             return False
         limits = self.config.limits
+        self.loaded_at = time.time()
         self._publisher.publish(
             steers,
             table=table,
@@ -417,14 +419,29 @@ class Library:
             *self.problems,
             *(problem for file in load.loaded.values() for problem in file.problems),
         ):
-            say.line(str(problem))
+            say.problem(problem)
         for path, newest in load.loaded.items():
             if newest.table is None:
-                say(f"{Name(newest.apex)}: {path} is broken; {_instead(load.files[path])}")
+                say(
+                    f"{Name(newest.apex)}: {path} is broken; {_instead(load.files[path])}",
+                    "zone-broken",
+                    "error",
+                    zone=Name(newest.apex),
+                )
             elif not self._is_first:
-                say(f"{Name(newest.apex)}: serial {newest.table.serial}, {newest.table.records} records")
+                say(
+                    f"{Name(newest.apex)}: serial {newest.table.serial}, {newest.table.records} records",
+                    "zone-loaded",
+                    zone=Name(newest.apex),
+                    serial=newest.table.serial,
+                    records=newest.table.records,
+                )
         for file in load.removed:
-            say(f"{Name(file.apex)}: not served any more: its file is gone")
+            say(
+                f"{Name(file.apex)}: not served any more: its file is gone",
+                "zone-gone",
+                zone=Name(file.apex),
+            )
         if load.is_rebuilding and not load.scan.databases and self._needs_databases():
             patterns = ", ".join(self.config.geo.databases)
             say(f"there is no geo database ({patterns}): rules by place or AS match nobody")

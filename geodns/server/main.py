@@ -14,10 +14,12 @@ from geodns.engine.native import why_not
 from geodns.engine.snapshot import Identity, Snapshot
 from geodns.problems import Problem
 from geodns.server import activation, native, takeover
+from geodns.server.gather import Gatherer
 from geodns.server.keeper import Keeper
 from geodns.server.library import Library, Settings
 from geodns.server.listeners import Listeners, PythonListeners
 from geodns.server.notify import Notifier
+from geodns.server.observer import Observer
 from geodns.server.reload import Reloader, status
 from geodns.server.say import Sayer
 from geodns.server.served import Served
@@ -41,7 +43,7 @@ def run(config: Config, reread: Reread | None = None) -> int:
 
     `reread` gives the config anew for SIGHUP; without it SIGHUP reads only zones and databases again.
     """
-    say = Sayer()
+    say = Sayer(form=config.log.format)
     engine, why = _engine(config)
     if engine is None and config.engine == "native":
         say(f"{why.replace('native one', 'native engine')} (--engine python, or auto)")
@@ -49,7 +51,7 @@ def run(config: Config, reread: Reread | None = None) -> int:
     secret = os.urandom(16)  # for this run, when none is configured
     settings, shown, problems = _settings(config, secret)
     for problem in problems:
-        say.line(str(problem))
+        say.problem(problem)
     if any(problem.is_error for problem in problems):
         return 1
     udp_sockets = native.cores() if engine is not None else 1
@@ -58,9 +60,9 @@ def run(config: Config, reread: Reread | None = None) -> int:
     for remark in remarks:
         say(remark)
     predecessor = None
-    if not given:
-        predecessor = takeover.ask(_keys(config))
-        given = {} if predecessor is None else predecessor.taken
+    are_lent = bool(given)
+    if not given and (predecessor := takeover.ask(_keys(config))) is not None:
+        given, are_lent = predecessor.taken, predecessor.are_lent
     bounds: list[Bound] = []
     try:
         bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, udp_sockets, given)
@@ -74,7 +76,8 @@ def run(config: Config, reread: Reread | None = None) -> int:
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        run = _Run(config, settings, shown, secret, bounds, control, say, reread, predecessor, engine, why)
+        served = (bounds, control, are_lent)
+        run = _Run(config, settings, shown, secret, *served, say, reread, predecessor, engine, why)
         return asyncio.run(run.run())
     finally:
         for bound in bounds:
@@ -94,6 +97,7 @@ class _Run:
         secret: bytes,
         bounds: list[Bound],
         control: list[socket.socket],
+        are_lent: bool,
         say: Sayer,
         reread: Reread | None,
         predecessor: takeover.Predecessor | None,
@@ -116,20 +120,31 @@ class _Run:
         self._library = Library(config, settings, self._served, self._keeper)
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
         self._clerks: Clerks | None = None
-        self._control = self._control_app(shown.own) if control else None
         self._listeners: Listeners = (
             PythonListeners(bounds, config.limits, self._served, self._lost)
             if engine is None
             else native.NativeListeners(bounds, config.limits, engine, say, self._lost)
         )
+        self._observer = Observer(self._listeners, self._library, self._served, server_id(config), say)
+        self._facts = Gatherer(
+            self._library,
+            self._keeper,
+            self._listeners,
+            "python" if engine is None else "native",
+            self._not_ready,
+            self._observer.writers,
+        )
+        self._control = self._control_app(shown.own) if control else None
         self._predecessor = predecessor
         sockets = {key: one for bound in bounds for key, one in bound.sockets().items()}
         sockets |= {
             ("control", listen): one for listen, one in zip(config.control.addresses, control, strict=True)
         }
-        self._handover = takeover.Handover(sockets, self._keeper.save, self._begin_drain)
+        self._are_lent = are_lent
+        self._handover = takeover.Handover(sockets, are_lent, self._keeper.save, self._begin_drain)
         self._succeeding: asyncio.Task[None] | None = None
         self._is_draining = False
+        self._is_serving = False
         self._stopping = asyncio.Event()
         self._told = ""  # to the service manager; nothing before it is ready
         self._code = 0
@@ -160,7 +175,9 @@ class _Run:
         return self._code
 
     async def _start(self) -> None:
+        self._observer.start()
         await self._listeners.start()
+        self._is_serving = True
         if self._control is not None:
             await self._control.start(self._control_sockets)
         if self._predecessor is None:
@@ -169,7 +186,13 @@ class _Run:
         if not zones:
             self._say(f"no zone is served: there is no good zone file in {self._library.config.zones}")
         where = ", ".join(str(bound.listen) for bound in self._bounds)
-        self._say(f"ready: {zones} zones on {where} (engine {self._which})")
+        self._say(
+            f"ready: {zones} zones on {where} (engine {self._which})",
+            "ready",
+            zones=zones,
+            listen=[str(bound.listen) for bound in self._bounds],
+            engine=self._which.partition(":")[0],
+        )
         self._told = self._status()
         self._notifier.ready(self._told)
         if self._predecessor is not None:
@@ -177,13 +200,14 @@ class _Run:
 
     async def _succeed(self, predecessor: takeover.Predecessor) -> None:
         """We serve: the process whose sockets we have may end, and another one may have them of us."""
-        self._say(f"took over from process {predecessor.pid}")
+        who = takeover.named(predecessor.pid)
+        self._say(f"took over from {who}", "takeover", process=predecessor.pid)
         if not await asyncio.to_thread(predecessor.end):
-            self._say(f"process {predecessor.pid} has not said that it ended")
+            self._say(f"{who} has not said that it ended")
         self._handover.start()
 
     def _begin_drain(self, pid: int) -> None:
-        self._say(f"process {pid} has taken over")
+        self._say(f"{takeover.named(pid)} has taken over", "takeover", process=pid)
         self._is_draining = True
         self._stopping.set()
 
@@ -192,8 +216,13 @@ class _Run:
         self._library.stop()
         if self._is_draining:
             await self._listeners.drain()
+        elif self._are_lent:
+            # Shutting a socket down ends it for all who have it, and the service manager keeps these for the
+            # next start.
+            await self._listeners.drain(patience_seconds=0)
         else:
             await self._listeners.stop()
+        await asyncio.to_thread(self._observer.stop)
         if self._control is not None:
             await self._control.stop()
         if self._clerks is not None:
@@ -219,6 +248,7 @@ class _Run:
 
     def _control_app(self, token: str | None) -> "ControlApp":
         # aiohttp and what explains take 0.3 s and 30 MB: not for those who have no endpoint
+        from geodns.control import metrics, traffic
         from geodns.control.api import Api
         from geodns.control.app import ControlApp
         from geodns.server.clerks import Clerks
@@ -226,7 +256,22 @@ class _Run:
 
         self._clerks = Clerks(self._say, lambda: self._library.config.limits.loader_memory_octets)
         desk = Desk(self._library, self._keeper, self._served, self._reloader, self._clerks)
-        return ControlApp(self._keeper, token, self._say.rarely, Api(desk).routes())
+        routes = [
+            *Api(desk).routes(),
+            *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
+            *metrics.routes(self._facts.gather),
+        ]
+        return ControlApp(self._keeper, token, self._say.rarely, routes)
+
+    def _not_ready(self) -> str:
+        """Why queries should not come here; "" when they should."""
+        if self._is_draining or self._stopping.is_set():
+            return "the server ends"
+        if not self._is_serving:
+            return "the zones are not loaded yet"
+        if self._library.files and not self._library.zones:
+            return "there is no good version of any zone"
+        return ""
 
     def _status(self) -> str:
         return status(self._library, self._keeper)
@@ -261,7 +306,7 @@ class _Run:
             settings, shown, more = _settings(config, self._secret)
             problems = problems + more
         for problem in problems:
-            self._say.line(str(problem))
+            self._say.problem(problem)
         if config is None or any(problem.is_error for problem in problems):
             self._say("the config was not taken up; the one before holds, and nothing was loaded")
             return None, problems
@@ -274,6 +319,8 @@ class _Run:
         if self._control is not None:
             self._control.token = shown.own
         self._listeners.limit(config.limits)
+        self._observer.configure(config, server_id(config))
+        self._say.form = config.log.format
         return config, problems
 
 

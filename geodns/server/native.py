@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from geodns.config import Limits
 from geodns.server.say import Sayer
 from geodns.server.sockets import Bound
+from geodns.server.tcp import DRAIN_SECONDS
+from geodns.traffic.event import Event, decoded
+from geodns.traffic.sums import Asked, Sums
 
 if TYPE_CHECKING:
     from geodns._native import Engine
@@ -36,6 +39,7 @@ class NativeListeners:
         self, bounds: list[Bound], limits: Limits, engine: "Engine", say: Sayer, lost: Callable[[], None]
     ) -> None:
         self._bounds = bounds
+        self._engine = engine
         self._say = say
         self._lost = lost
         self._watch: asyncio.Task[None] | None = None
@@ -57,8 +61,30 @@ class NativeListeners:
     def is_alive(self) -> bool:
         return self.server.is_alive
 
+    @property
+    def connections(self) -> int:
+        return self.server.connections
+
     def limit(self, limits: Limits) -> None:
         self.server.set_limits(_in_order(limits))
+
+    def sums(self) -> Sums:
+        tallies = self.server.tallies()
+        zones, pools = self._engine.names()  # after the numbers: a new one has its name
+        sums = Sums(counters=self.server.counters())
+        for transport, (asked, answers, latency) in tallies.items():
+            for (zone, is_v6, qtype, rcode), count in asked.items():
+                sums.asked[Asked(zones.get(zone, b""), qtype, rcode, transport, is_v6)] = count
+            for number, count in answers.items():
+                sums.pools[pools[number]] = sums.pools.get(pools[number], 0) + count
+            sums.latency[transport] = latency
+        return sums
+
+    def sample(self, every: int) -> None:
+        self.server.sample(every)
+
+    def sampled(self) -> list[Event]:
+        return [event for records in self.server.sampled() for event in decoded(records)]
 
     async def start(self) -> None:
         self.server.start()
@@ -73,10 +99,10 @@ class NativeListeners:
         await asyncio.to_thread(self.server.stop)
         self._tell()
 
-    async def drain(self) -> None:
+    async def drain(self, patience_seconds: float = DRAIN_SECONDS) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        await asyncio.to_thread(self.server.drain)
+        await asyncio.to_thread(self.server.drain, patience_seconds)
         self._tell()
 
     def _tell(self) -> None:

@@ -7,11 +7,15 @@ from dataclasses import replace
 from typing import Any, cast
 
 from geodns.engine.answer import answer, servfail
+from geodns.engine.left import Left
 from geodns.engine.snapshot import Snapshot
+from geodns.engine.wire import SERVFAIL
 from geodns.server.say import Sayer
+from geodns.traffic.event import NANOSECONDS
+from geodns.traffic.tally import Tally
 
-Answer = Callable[[bytes, str, Snapshot, int, int, bool], bytes | None]
-"""`engine.answer.answer`: (packet, client, snapshot, draw, now, stream)."""
+Answer = Callable[[bytes, str, Snapshot, int, int, bool, None, Left], bytes | None]
+"""`engine.answer.answer`: (packet, client, snapshot, draw, now, stream, None, left)."""
 
 
 class Drained(Exception):
@@ -69,14 +73,21 @@ class Served:
             self._publish(snapshot)
             self.snapshot = snapshot
 
+    def now(self) -> Snapshot | None:
+        """The snapshot that is served; None once this server is drained."""
+        snapshot = self.snapshot
+        return None if isinstance(snapshot, _Over) else snapshot
+
     def drain(self) -> None:
         """From now on every query raises Drained in the Python engine, and nothing is published any more."""
         with self._publishing:
             self.snapshot = cast(Snapshot, _Over(self.snapshot))
 
-    def failed(self, packet: bytes, client: str, error: Exception) -> bytes | None:
+    def failed(self, packet: bytes, client: str, error: Exception, left: Left) -> bytes | None:
         """Count and tell an engine's failure; returns the SERVFAIL to send instead, if there can be one."""
         self.engine_errors += 1
+        left.clear()
+        left.rcode = SERVFAIL
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
@@ -91,11 +102,15 @@ class Served:
         except Exception:  # what made the engine fail may do so again
             return None
 
-    def over_stream(self, packet: bytes, client: str, draw: int) -> bytes | None:
+    def over_stream(self, packet: bytes, client: str, port: int, draw: int, tally: Tally) -> bytes | None:
         """The answer to a query that came over TCP; never raises."""
+        received = time.time_ns()
+        now, left = received // NANOSECONDS, tally.left
         try:
-            return self.answer(packet, client, self.snapshot, draw, int(time.time()), True)
+            reply = self.answer(packet, client, self.snapshot, draw, now, True, None, left)
         except Drained as drained:  # TCP clients are answered until their connections end
-            return self.answer(packet, client, drained.snapshot, draw, int(time.time()), True)
+            reply = self.answer(packet, client, drained.snapshot, draw, now, True, None, left)
         except Exception as error:
-            return self.failed(packet, client, error)
+            reply = self.failed(packet, client, error, left)
+        tally.answered(packet, client, port, draw, received, True, reply)
+        return reply

@@ -164,12 +164,14 @@ def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
 
 def _prepare_udp(sock: socket.socket, listen: Listen, receive_buffer_octets: int) -> None:
     # A queue for the moments in which nobody reads (a reload's pauses, a busy machine). The kernel may give
-    # less (net.core.rmem_max) unless we are privileged; either way we take what we get.
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer_octets)
-    except OSError:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_octets)
+    # less (net.core.rmem_max) unless we are privileged; either way we take what we get. A service manager may
+    # have given more than we could, which stays; the kernel tells twice what was set (socket(7)).
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 2 * receive_buffer_octets:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer_octets)
+        except OSError:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_octets)
     if not _LINUX:
         return
     # Ignore what ICMP says of the path's MTU: anybody can forge it, make us fragment answers, and put a

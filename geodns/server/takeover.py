@@ -35,10 +35,14 @@ Sockets = dict[Key, socket.socket]
 
 @dataclass(slots=True)
 class Predecessor:
-    """The running server whose sockets we have; `taken` are those that it gave."""
+    """The running server whose sockets we have; `taken` are those that it gave.
+
+    `are_lent`: the sockets are the service manager's, who has them as well and may give them to others later.
+    """
 
     pid: int
     taken: Sockets
+    are_lent: bool
     _connection: socket.socket
 
     def end(self) -> bool:
@@ -59,6 +63,11 @@ class Predecessor:
             taken.close()
 
 
+def named(pid: int) -> str:
+    """The other process, for people; the kernel has no number for one that is in another container."""
+    return f"process {pid}" if pid else "a process in another container"
+
+
 def ask(wanted: Iterable[Key]) -> Predecessor | None:
     """The sockets of a server of the same user that runs at one of these addresses; None: there is none."""
     wanted = [key for key in wanted if key[1].port]
@@ -70,13 +79,14 @@ def ask(wanted: Iterable[Key]) -> Predecessor | None:
             pid, user = _peer(connection)
             if user not in (os.geteuid(), 0):
                 raise OSError("somebody else's")
-            return Predecessor(pid, _receive(connection, wanted), connection)
+            return Predecessor(pid, *_receive(connection, wanted), connection)
         except (OSError, ValueError, KeyError, TypeError):
             connection.close()
     return None
 
 
-def _receive(connection: socket.socket, wanted: list[Key]) -> Sockets:
+def _receive(connection: socket.socket, wanted: list[Key]) -> tuple[Sockets, bool]:
+    """The sockets, and whether they are lent."""
     greeting = {"version": VERSION, "sockets": [[kind, str(listen)] for kind, listen in wanted]}
     connection.sendall(json.dumps(greeting).encode() + b"\n")
     data, descriptors, _, _ = socket.recv_fds(connection, GREETING_OCTETS_MAX, SOCKETS_MAX)
@@ -84,9 +94,9 @@ def _receive(connection: socket.socket, wanted: list[Key]) -> Sockets:
     for one in sockets:
         one.set_inheritable(False)
     try:
-        told = json.loads(data)["sockets"]
-        keys = [(kind, parse_listen(listen)[0]) for kind, listen in told]
-        return dict(zip(keys, sockets, strict=True))
+        told = json.loads(data)
+        keys = [(kind, parse_listen(listen)[0]) for kind, listen in told["sockets"]]
+        return dict(zip(keys, sockets, strict=True)), bool(told.get("lent"))
     except BaseException:
         for one in sockets:
             one.close()
@@ -96,13 +106,19 @@ def _receive(connection: socket.socket, wanted: list[Key]) -> Sockets:
 class Handover:
     """The running server's side: answers whoever asks for its sockets.
 
-    `save` is awaited before the sockets are given; `begin` is called once, when the successor serves.
+    `save` is awaited before the sockets are given; `begin` is called once, when the successor serves;
+    `are_lent` is as the Predecessor has it.
     """
 
     def __init__(
-        self, sockets: Sockets, save: Callable[[], Awaitable[None]], begin: Callable[[int], None]
+        self,
+        sockets: Sockets,
+        are_lent: bool,
+        save: Callable[[], Awaitable[None]],
+        begin: Callable[[int], None],
     ) -> None:
         self._sockets = sockets
+        self._are_lent = are_lent
         self._save = save
         self._begin = begin
         self._listeners: list[socket.socket] = []
@@ -151,8 +167,8 @@ class Handover:
         if len(given) > SOCKETS_MAX:
             return
         await self._save()
-        told = json.dumps({"sockets": [[kind, str(listen)] for kind, listen in given]}).encode()
-        socket.send_fds(connection, [told], [one.fileno() for one in given.values()])
+        told = {"sockets": [[kind, str(listen)] for kind, listen in given], "lent": self._are_lent}
+        socket.send_fds(connection, [json.dumps(told).encode()], [one.fileno() for one in given.values()])
         # No limit of time: a large zone takes as long as it takes, and we serve meanwhile.
         if (await loop.sock_recv(connection, 64)).startswith(b"serving"):
             self._successor = connection

@@ -21,6 +21,8 @@ from geodns.config import Limits
 from geodns.engine.decide import DRAW_BITS
 from geodns.server.served import Served
 from geodns.server.sockets import TCP_BACKLOG, Bound
+from geodns.traffic.sums import TCP
+from geodns.traffic.tally import Tally
 
 LENGTH_OCTETS = 2  # RFC 1035 section 4.2.2: the length of the message, before the message
 HEADER_OCTETS = 12  # RFC 1035 section 4.1.1: nothing shorter is a message
@@ -42,6 +44,8 @@ class TcpServer:
     def __init__(self, served: Served, limits: Limits) -> None:
         self.served = served
         self.limits = limits  # may be replaced while serving
+        self.tally = Tally(TCP)
+        self.accepted = 0  # connections
         self.refused = 0  # connections closed at once, for the limits
         self.evicted = 0  # idle connections closed to make room
         self._servers: list[asyncio.Server] = []
@@ -76,10 +80,10 @@ class TcpServer:
         if self._sweeper is not None:
             self._sweeper.cancel()
 
-    async def drain(self) -> None:
+    async def drain(self, patience_seconds: float = DRAIN_SECONDS) -> None:
         """Accept no more, but answer until the clients have gone, or were idle for as long as they may be.
 
-        Another process accepts from the same queue meanwhile.
+        Another process accepts from the same queue meanwhile, or will.
         """
         loop = asyncio.get_running_loop()
         for server in self._servers:
@@ -90,7 +94,7 @@ class TcpServer:
         for server in self._servers:
             server.close()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout(patience_seconds):
                 while self._idle:
                     await asyncio.sleep(DRAIN_LOOK_SECONDS)
         await self.stop()
@@ -102,6 +106,7 @@ class TcpServer:
     def admit(self, connection: "Connection") -> bool:
         """Count a new connection in, if the limits allow it; room is made by closing the longest idle."""
         client = _counted_as(connection.client)
+        self.accepted += 1
         if self._clients[client] >= self.limits.tcp_connections_per_client:
             self.refused += 1
             return False
@@ -154,12 +159,12 @@ class Connection(asyncio.BufferedProtocol):
         self._writable = True
         self._at_end = False  # the client has sent all it will
         self._turn: asyncio.Handle | None = None  # more queries wait for the next turn
-        self.client = ""
+        self.client, self.port = "", 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self.client = peer[0] if peer else ""  # gone before we could ask
+        self.client, self.port = peer[:2] if peer else ("", 0)  # gone before we could ask
         if not peer or not self._server.admit(self):
             self._transport.abort()
             return
@@ -224,7 +229,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._turn = None
         incoming = self._incoming
-        served = self._server.served
+        served, tally = self._server.served, self._server.tally
         left = self._server.limits.tcp_queries_per_turn
         at = 0
         answers = bytearray()
@@ -236,7 +241,7 @@ class Connection(asyncio.BufferedProtocol):
             reply = None
             if octets >= HEADER_OCTETS:
                 packet = bytes(incoming[at + LENGTH_OCTETS : end])
-                reply = served.over_stream(packet, self.client, getrandbits(DRAW_BITS))
+                reply = served.over_stream(packet, self.client, self.port, getrandbits(DRAW_BITS), tally)
             if reply is None:
                 # Not a query, so this client does not speak DNS, or no longer keeps step with the lengths.
                 self._transport.write(answers)

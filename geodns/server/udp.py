@@ -20,6 +20,9 @@ from typing import Any
 from geodns.engine.decide import DRAW_BITS
 from geodns.server.served import Drained, Served
 from geodns.server.sockets import Bound
+from geodns.traffic.event import NANOSECONDS
+from geodns.traffic.sums import UDP
+from geodns.traffic.tally import Tally
 
 QUERY_OCTETS_MAX = 4096  # of a query; longer ones are cut and come out as FORMERR. Real ones stay below 600
 CONTROL_OCTETS_MAX = 64  # room for one PKTINFO (CMSG_SPACE of 12 or 20 octets) and no more
@@ -43,6 +46,7 @@ class UdpServer:
         self._socket = bound.udp
         self._served = served
         self._stopping = False
+        self.tally = Tally(UDP)
         self.send_errors = 0  # answers that the system did not take: no route, firewall, a forged port 0
         self._lost = lost
         self._serve = self._serve_any if bound.listen.is_wildcard else self._serve_one
@@ -95,19 +99,26 @@ class UdpServer:
         """The loop for a socket that is bound to one address; the way back is given."""
         served = self._served
         answer = served.answer
+        tally = self.tally
+        left, answered = tally.left, tally.answered
         receive = self._socket.recvfrom
         send = self._socket.sendto
         draw = getrandbits
-        clock = time.time
+        clock = time.time_ns
+        number = now = 0
         packet: bytes = b""
         peer: Any = None
         while True:
             try:
                 while True:
                     packet, peer = receive(QUERY_OCTETS_MAX)
-                    reply = answer(packet, peer[0], served.snapshot, draw(DRAW_BITS), int(clock()), False)
+                    number, now = draw(DRAW_BITS), clock()
+                    reply = answer(
+                        packet, peer[0], served.snapshot, number, now // NANOSECONDS, False, None, left
+                    )
                     if reply is not None:
                         send(reply, peer)
+                    answered(packet, peer[0], peer[1], number, now, False, reply)
             except Exception as error:
                 if self._is_over(error, packet, (), peer):
                     return
@@ -116,10 +127,13 @@ class UdpServer:
         """The loop for a wildcard socket: the reply leaves from the address that PKTINFO says was asked."""
         served = self._served
         answer = served.answer
+        tally = self.tally
+        left, answered = tally.left, tally.answered
         receive = self._socket.recvmsg
         send = self._socket.sendmsg
         draw = getrandbits
-        clock = time.time
+        clock = time.time_ns
+        number = now = 0
         # The interface is left out of what goes back, so that routing decides: a query and its answer may
         # well take different ways. Link-local peers have their interface in the address.
         if self._socket.family == socket.AF_INET6:
@@ -136,9 +150,13 @@ class UdpServer:
                 while True:
                     packet, control, _, peer = receive(QUERY_OCTETS_MAX, CONTROL_OCTETS_MAX)
                     source = ((level, kind, before + control[0][2][start:end] + after),)
-                    reply = answer(packet, peer[0], served.snapshot, draw(DRAW_BITS), int(clock()), False)
+                    number, now = draw(DRAW_BITS), clock()
+                    reply = answer(
+                        packet, peer[0], served.snapshot, number, now // NANOSECONDS, False, None, left
+                    )
                     if reply is not None:
                         send((reply,), source, 0, peer)
+                    answered(packet, peer[0], peer[1], number, now, False, reply)
             except Exception as error:
                 if self._is_over(error, packet, source, peer):
                     return
@@ -162,10 +180,15 @@ class UdpServer:
         is_over = isinstance(error, Drained)
         if isinstance(error, Drained):
             self._stopping = True
-            now = int(time.time())
-            reply = self._served.answer(packet, peer[0], error.snapshot, getrandbits(DRAW_BITS), now, False)
+            number, received = getrandbits(DRAW_BITS), time.time_ns()
+            now = received // NANOSECONDS
+            reply = self._served.answer(
+                packet, peer[0], error.snapshot, number, now, False, None, self.tally.left
+            )
+            self.tally.answered(packet, peer[0], peer[1], number, received, False, reply)
         else:
-            reply = self._served.failed(packet, peer[0], error)
+            reply = self._served.failed(packet, peer[0], error, self.tally.left)
+            self.tally.answered(packet, peer[0], peer[1], 0, time.time_ns(), False, reply)
         if reply is not None:
             try:
                 self._socket.sendmsg((reply,), source, 0, peer)

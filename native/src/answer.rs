@@ -8,6 +8,7 @@ use crate::chaos;
 use crate::choose::{Client, Next, choose};
 use crate::cookie::cookie_for;
 use crate::decide::{Scratch, next_draw};
+use crate::left::Left;
 use crate::lookup::{ANY_DATA, Found, find};
 use crate::shape::{self, FLAG_AA, NO_CHOICE, PlanAt, Zone};
 use crate::snapshot::{Snapshot, UDP_SIZE_MAX_DEFAULT, is_under};
@@ -41,7 +42,7 @@ pub enum Outcome {
 /// The answer to `packet` in wire form. `out` is cleared and reused: nothing is allocated once it is large enough.
 ///
 /// `client` is the address that asked; `draw` 32 random bits; `now` Unix seconds; `stream` says that the query came
-/// over TCP.
+/// over TCP. `left` says what was answered; nothing of it counts for silence.
 pub fn answer(
     packet: &[u8],
     client: IpAddr,
@@ -50,9 +51,12 @@ pub fn answer(
     now: u64,
     stream: bool,
     out: &mut Vec<u8>,
+    left: &mut Left,
 ) -> Outcome {
     out.clear();
+    left.clear();
     let Some(query) = read(packet) else { return Outcome::Silent };
+    left.qtype = query.qtype;
     let mut message = Message::new(&query, out);
     let (mut flags, mut ede, mut scope) = (query.rcode, None, 0);
     if query.rcode == NOERROR && !query.question.is_empty() {
@@ -62,18 +66,21 @@ pub fn answer(
                 flags = FLAG_AA;
                 message.add_record(|out| text.write(out));
             }
-            Said::Found(Found::Any) => {
+            Said::Found(Found::Any { zone }) => {
+                left.zone = zone_of(snapshot, zone).number;
                 flags = FLAG_AA;
                 message.add_record(|out| out.extend_from_slice(ANY_DATA));
             }
             Said::Found(Found::Plan { zone, plan }) if is_fixed(snapshot, zone, plan) => {
                 let zone = zone_of(snapshot, zone);
+                left.zone = zone.number;
                 let plan = &zone.plans[plan as usize];
                 flags = plan.flags;
                 let name = NameAt { at: HEADER_OCTETS, octets: query.name_octets };
                 message.add(zone, &plan.body, name, TTL_UNBOUND);
             }
             Said::Found(found) => {
+                left.zone = zone_of(snapshot, found.zone()).number;
                 let subnet = query.subnet.and_then(|subnet| subnet.located());
                 let mut walk = Walk {
                     snapshot,
@@ -84,12 +91,14 @@ pub fn answer(
                     flags: 0,
                     scope: 0,
                     outcome: shape::Outcome::Hit,
+                    left,
                 };
                 SCRATCH.with_borrow_mut(|scratch| walk.follow(&query, found, &mut message, scratch));
                 (flags, scope) = (walk.flags, walk.scope);
             }
         }
     }
+    left.set_rcode(flags);
     let options = options(&query, client, snapshot, now, stream, scope, ede);
     message.finish(packet, &query, flags, &options, snapshot.udp_size_max, stream);
     Outcome::Answered
@@ -147,7 +156,7 @@ fn is_fixed(snapshot: &Snapshot, zone: u32, plan: PlanAt) -> bool {
 }
 
 /// A walk over the choices and DNAMEs of an answer.
-struct Walk<'a> {
+struct Walk<'a, 'l> {
     snapshot: &'a Snapshot,
     client: Client,
     now: u64,
@@ -158,9 +167,10 @@ struct Walk<'a> {
     scope: u32,
     /// Of the plan that was met last.
     outcome: shape::Outcome,
+    left: &'l mut Left,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'a, '_> {
     /// Add everything that `found` leads to.
     fn follow(&mut self, query: &Query<'_>, mut found: Found, message: &mut Message<'a>, scratch: &mut Scratch) {
         let mut name = Name::new(&query.question[..query.name_octets]);
@@ -177,7 +187,7 @@ impl<'a> Walk<'a> {
                     self.plans(zone, dname.plan, place, message, scratch);
                     Some((zone, dname))
                 }
-                Found::Any => {
+                Found::Any { .. } => {
                     // It is not asked for behind a DNAME, see below.
                     self.flags = self.flags & FLAG_AA | FLAG_AA;
                     None
@@ -228,8 +238,8 @@ impl<'a> Walk<'a> {
                 self.draw = next_draw(self.draw);
             }
             self.has_drawn = true;
-            let choice = &zone.choices[plan.choice as usize];
-            let chosen = choose(self.snapshot, zone_at, choice, self.client, self.draw, self.now, scratch);
+            let chosen =
+                choose(self.snapshot, zone_at, plan.choice, self.client, self.draw, self.now, scratch, self.left);
             self.draw = chosen.draw;
             self.scope = self.scope.max(chosen.scope);
             ttl = chosen.ttl;

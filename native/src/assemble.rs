@@ -120,9 +120,9 @@ impl<'a> Message<'a> {
     pub fn add(&mut self, zone: &'a Zone, body: &'a Body, name: NameAt, ttl: u32) {
         let at = self.out.len();
         self.out.extend_from_slice(zone.data(body));
-        self.ancount += body.ancount;
-        self.nscount += body.nscount;
-        self.arcount += body.arcount;
+        self.ancount += u32::from(body.ancount);
+        self.nscount += u32::from(body.nscount);
+        self.arcount += u32::from(body.arcount);
         self.last = Some(Last { at, base: body.base as usize, cuts: body.cuts.of(&zone.cuts) });
         let moved = &mut self.out[at..];
         place(moved, body, zone, name, at);

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::mem::{offset_of, size_of, zeroed};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Messages taken or sent by one system call: more gain nothing that can be measured, and each waits for the others.
@@ -138,6 +138,21 @@ impl Batch {
         let answer = &mut self.answers[at];
         answer.clear();
         client.map(|client| Exchange { query, client, answer })
+    }
+
+    /// The message at `at` of those received, where it came from, and what was answered.
+    pub fn whole(&self, at: usize) -> Option<(&[u8], SocketAddr, &[u8])> {
+        assert!(at < self.received);
+        // SAFETY: as in `exchange`; the references end with the borrow of the batch, during which nothing is received.
+        let (query, client, port) = unsafe {
+            let header = &*self.header(at);
+            let slot = self.slot(at);
+            let length = (header.msg_len as usize).min(QUERY_OCTETS_MAX);
+            let query = std::slice::from_raw_parts((&raw const (*slot).query).cast::<u8>(), length);
+            // The port stands at the same place in both kinds of names.
+            (query, address(&(*slot).name, header.msg_hdr.msg_namelen), u16::from_be((*slot).name.sin6_port))
+        };
+        client.map(|client| (query, SocketAddr::new(client, port), self.answers[at].as_slice()))
     }
 
     /// Send the answers that are not empty to where their queries came from; how many went, and how many could not.

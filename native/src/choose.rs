@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
+use crate::bound::Shortcut;
 use crate::decide::{Asked, Decision, Scratch, Verdict, decide, drawn, told_ttl};
+use crate::left::Left;
 use crate::partition::{Partition, Step, asker_subnet, subnet_of};
 use crate::shape::{Choice, PlanAt, Record};
 use crate::snapshot::Snapshot;
@@ -33,6 +35,17 @@ pub struct Chosen {
     pub draw: u32,
 }
 
+/// How an answer goes on where nothing has to be decided: next, and the most that its TTL may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Usual {
+    /// With a plan, or with the records put together.
+    pub next: Next,
+    /// The most that the TTL may be.
+    pub ttl: u32,
+    /// What it is counted as.
+    pub pool: u32,
+}
+
 /// What comes next in an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Next {
@@ -42,26 +55,36 @@ pub enum Next {
     Records,
 }
 
-/// What this client gets from a choice of a zone, and the ECS scope within which everybody's answer is one of the same.
+/// What this client gets from a choice (by number) of a zone, and the ECS scope within which everybody's answer is one of the same.
 ///
 /// The address in ECS decides if it is public or has a rule, else the address that asked.
 pub fn choose(
     snapshot: &Snapshot,
     zone: u32,
-    choice: &Choice,
+    choice_at: u32,
     client: Client,
     draw: u32,
     now: u64,
     scratch: &mut Scratch,
+    left: &mut Left,
 ) -> Chosen {
-    let partition = snapshot.partition(zone, choice);
+    let bound = &snapshot.bound[zone as usize];
+    let partition = bound.partition(choice_at);
     let (outcome, scope) = match client.subnet {
         Some((family, value)) => partition.locate(family, value, client.asker),
         None => (partition.outcome_of(client.asker), 0),
     };
-    let (steer, standing) = snapshot.steer(zone, choice);
+    if let Some(Shortcut { plan, ttl, pool }) = bound.shortcut(choice_at, outcome) {
+        left.add_pool(pool);
+        return Chosen { next: Next::Plan(plan), scope, ttl, draw };
+    }
+    let own = &snapshot.table.zones[zone as usize];
+    let choice = &own.choices[choice_at as usize];
+    let (steer, standing) = bound.steer(own, choice);
     let route = partition.route(outcome);
-    if let Some((next, ttl)) = usual(choice, partition, route, steer, standing, draw, scratch) {
+    if let Some(found) = usual(choice, partition, route, steer, standing, Some(draw), &mut scratch.records) {
+        left.add_pool(found.pool);
+        let Usual { next, ttl, .. } = found;
         return Chosen { next, scope, ttl, draw };
     }
     let (subnet, bits) = match client.subnet {
@@ -70,22 +93,28 @@ pub fn choose(
     };
     let asked = Asked { subnet, draw, now: now as i64 };
     let decision = decide(steer, standing, partition, route, asked, scratch);
+    if scratch.members.is_empty() {
+        left.add_pool(choice.number);
+    }
+    scratch.members.iter().for_each(|&(pool, _)| left.add_pool(choice.alternatives[pool as usize].number));
     let scope = if decision.is_hashed { scope.max(bits) } else { scope };
     Chosen { next: rendered(choice, steer, &decision, scratch), scope, ttl: decision.ttl, draw: decision.draw }
 }
 
 /// How the answer goes on, and the most that its TTL may be, where the first pool answers and nothing is hashed: what
-/// `decide` comes to as well, only sooner. None: let it decide.
-fn usual(
+/// `decide` comes to as well, only sooner. None: let it decide. Without a draw also where there is something to draw.
+pub fn usual(
     choice: &Choice,
     partition: &Partition,
     route: &[Step],
     steer: &Steer,
     standing: &Standing,
-    draw: u32,
-    scratch: &mut Scratch,
-) -> Option<(Next, u32)> {
-    let Some(step) = route.first() else { return Some((Next::Plan(choice.default), TTL_UNBOUND)) };
+    draw: Option<u32>,
+    kept: &mut Vec<Record>,
+) -> Option<Usual> {
+    let Some(step) = route.first() else {
+        return Some(Usual { next: Next::Plan(choice.default), ttl: TTL_UNBOUND, pool: choice.number });
+    };
     let rule = &steer.rules[step.rule as usize];
     if rule.share != SHARE_ALL || rule.answers != 1 {
         return None;
@@ -99,21 +128,22 @@ fn usual(
     let (up, alternative) = (found.up.as_slice(), &choice.alternatives[at]);
     let plans = alternative.plans.as_slice();
     let ttl = told_ttl(steer, found.ttl);
+    let found = |next: Next| Usual { next, ttl, pool: alternative.number };
     if let [only] = up {
-        return Some((Next::Plan(plans[*only as usize]), ttl));
+        return Some(found(Next::Plan(plans[*only as usize])));
     }
     let first = *up.first()? as usize;
     let pool = &steer.pools[at];
     if pool.policy == Policy::All && pool.answers == 0 {
         if let Some(whole) = alternative.whole.filter(|_| up.len() == plans.len()) {
-            return Some((Next::Plan(whole), ttl));
+            return Some(found(Next::Plan(whole)));
         }
         let records = up.iter().map(|&member| alternative.records[member as usize]);
-        return Some((together(plans[first], records, &mut scratch.records), ttl));
+        return Some(found(together(plans[first], records, kept)));
     }
     if pool.policy == Policy::Weighted && pool.answers == 1 {
         let weights = up.iter().map(|&member| pool.members[member as usize].weight);
-        return Some((Next::Plan(plans[up[drawn(weights, draw)] as usize]), ttl));
+        return Some(found(Next::Plan(plans[up[drawn(weights, draw?)] as usize])));
     }
     None
 }

@@ -13,11 +13,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
 
+use crate::bound;
+use crate::left::NO_ZONE;
 use crate::partition::{Arrays, Partition};
 use crate::shape::{
     Alternative, Below, Body, Choice, Cut, Dname, NO_CHOICE, Node, Outcome, Plan, PlanAt, Record, Span, Zone,
 };
-use crate::snapshot::{self, Identity, SECRET_OCTETS, Snapshot, Table};
+use crate::snapshot::{Identity, SECRET_OCTETS, Snapshot, Table};
 use crate::steer::{Member, Policy, Pool, PoolStanding, Rule, Standing, Steer, WhenAllDown};
 
 /// Nodes that are read before Python's lock is offered to others: half a millisecond's work.
@@ -32,6 +34,39 @@ type Known<T> = HashMap<usize, (Object, Arc<T>), foldhash::fast::RandomState>;
 /// By identity, of objects that something else holds for as long as this is needed.
 type Seen<T> = HashMap<usize, T, foldhash::fast::RandomState>;
 
+/// Apexes by the numbers of zones.
+pub type NamesOfZones = HashMap<u32, Vec<u8>>;
+/// Apexes and names by the numbers of pools.
+pub type NamesOfPools = HashMap<u32, (Vec<u8>, String)>;
+
+/// The numbers under which zones and pools are counted: a name keeps its own for as long as this lives, so that counts
+/// go on where they were when what is served is replaced.
+#[derive(Default)]
+pub struct Names {
+    zones: HashMap<Vec<u8>, u32>,
+    pools: HashMap<(u32, String), u32>,
+}
+
+impl Names {
+    fn zone(&mut self, apex: &[u8]) -> u32 {
+        let next = self.zones.len() as u32 + NO_ZONE + 1;
+        *self.zones.entry(apex.to_vec()).or_insert(next)
+    }
+
+    fn pool(&mut self, zone: u32, name: String) -> u32 {
+        let next = self.pools.len() as u32;
+        *self.pools.entry((zone, name)).or_insert(next)
+    }
+
+    /// All of them, by their numbers.
+    pub fn told(&self) -> (NamesOfZones, NamesOfPools) {
+        let zones: NamesOfZones = self.zones.iter().map(|(apex, &number)| (number, apex.clone())).collect();
+        let pools = self.pools.iter().map(|((zone, name), &number)| (number, (zones[zone].clone(), name.clone())));
+        let pools = pools.collect();
+        (zones, pools)
+    }
+}
+
 /// What was copied for the snapshot that is served.
 #[derive(Default)]
 pub struct Copier {
@@ -43,7 +78,9 @@ pub struct Copier {
     standings: Known<Standing>,
     /// The mappings that `bound` was made of.
     mappings: Option<(Object, Object)>,
-    bound: Vec<snapshot::Bound>,
+    bound: Vec<bound::Bound>,
+    /// What counts are kept under.
+    pub names: Names,
 }
 
 fn id(object: &Bound<'_, PyAny>) -> usize {
@@ -91,7 +128,7 @@ impl Copier {
             let zone = zone?;
             let copied = match self.zones.get(&id(&zone)) {
                 Some((_, known)) => known.clone(),
-                None => Arc::new(Copying::zone(&zone)?),
+                None => Arc::new(Copying::zone(&zone, &mut self.names)?),
             };
             let keys = copied.steers.iter().map(|steer| PyString::new(py, &steer.key).unbind()).collect();
             steer_keys.insert(Arc::as_ptr(&copied) as usize, keys);
@@ -119,18 +156,26 @@ impl Copier {
         let has_partitions = known.is_some_and(|(known, _)| known.is(partitions));
         let has_standings = known.is_some_and(|(_, known)| known.is(standings));
         let mut bound = self.bound.clone();
-        bound.resize(table.zones.len(), snapshot::Bound::default());
+        bound.resize(table.zones.len(), bound::Bound::default());
         let mut new_partitions = Known::default();
         let mut new_standings = Known::default();
         for (zone, bound) in table.zones.iter().zip(&mut bound) {
+            let (mut its_partitions, mut its_standings) = bound.parts();
             if !has_partitions {
-                bound.partitions = Arc::new(bind_partitions(zone, partitions, &self.partitions, &mut new_partitions)?);
+                its_partitions = Arc::new(bind_partitions(zone, partitions, &self.partitions, &mut new_partitions)?);
             }
             if !has_standings {
                 let keys = &self.steer_keys[&(Arc::as_ptr(zone) as usize)];
                 let standings = standings.cast::<PyMapping>()?;
-                bound.standings = Arc::new(bind_standings(zone, keys, standings, &self.standings, &mut new_standings)?);
+                its_standings = Arc::new(bind_standings(zone, keys, standings, &self.standings, &mut new_standings)?);
             }
+            py.detach(|| {
+                if !has_partitions {
+                    *bound = bound::Bound::new(zone, its_partitions, its_standings);
+                } else if !has_standings {
+                    *bound = bound.with(zone, its_standings);
+                }
+            });
         }
         if !has_partitions {
             self.partitions = new_partitions;
@@ -140,7 +185,6 @@ impl Copier {
         }
         self.bound = bound;
         self.mappings = Some((partitions.clone().unbind(), standings.clone().unbind()));
-        let _ = py;
         Ok(())
     }
 }
@@ -293,8 +337,9 @@ impl<'py> Words<'py> {
 }
 
 /// A zone that is being copied.
-struct Copying<'py> {
+struct Copying<'py, 'n> {
     py: Python<'py>,
+    names: &'n mut Names,
     words: Words<'py>,
     zone: Zone,
     stand_ins: Vec<Node>,
@@ -304,19 +349,22 @@ struct Copying<'py> {
     choices: Seen<u32>,
     steers: Seen<u32>,
     dnames: Seen<u32>,
-    nodes: Seen<u32>,
+    stand_in_at: Seen<u32>,
     keys: HashMap<String, u32>,
     tuples: Seen<Span>,
     offsets: HashMap<Vec<u32>, Span>,
 }
 
-impl<'py> Copying<'py> {
-    fn zone(given: &Bound<'py, PyAny>) -> PyResult<Zone> {
+impl<'py, 'n> Copying<'py, 'n> {
+    fn zone(given: &Bound<'py, PyAny>, names: &'n mut Names) -> PyResult<Zone> {
         let py = given.py();
+        let apex: Vec<u8> = given.getattr(intern!(py, "apex"))?.extract()?;
+        let number = names.zone(&apex);
         let mut copying = Copying {
             py,
+            names,
             words: Words::new(py)?,
-            zone: Zone { apex: given.getattr(intern!(py, "apex"))?.extract()?, ..Zone::default() },
+            zone: Zone { apex, number, ..Zone::default() },
             stand_ins: Vec::new(),
             plans: Seen::default(),
             bodies: Seen::default(),
@@ -324,17 +372,17 @@ impl<'py> Copying<'py> {
             choices: Seen::default(),
             steers: Seen::default(),
             dnames: Seen::default(),
-            nodes: Seen::default(),
+            stand_in_at: Seen::default(),
             keys: HashMap::default(),
             tuples: Seen::default(),
             offsets: HashMap::default(),
         };
         copying.zone.nxdomain = copying.plan(&given.getattr(intern!(py, "nxdomain"))?, 0)?;
-        copying.names(given.getattr(intern!(py, "nodes"))?.cast::<PyDict>()?)?;
+        copying.nodes(given.getattr(intern!(py, "nodes"))?.cast::<PyDict>()?)?;
         Ok(copying.zone)
     }
 
-    fn names(&mut self, given: &Bound<'py, PyDict>) -> PyResult<()> {
+    fn nodes(&mut self, given: &Bound<'py, PyDict>) -> PyResult<()> {
         let items = given.items(); // held by this list, whatever becomes of the dict
         self.zone.names = items.len();
         self.zone.nodes.reserve(items.len());
@@ -380,14 +428,14 @@ impl<'py> Copying<'py> {
         if kind.is(&self.words.dname) {
             return Ok(Below::Dname(self.dname(given)?));
         }
-        if let Some(&known) = self.nodes.get(&id(given)) {
+        if let Some(&known) = self.stand_in_at.get(&id(given)) {
             return Ok(Below::Node(known));
         }
         let mut node = self.node(given, Span::default())?;
         node.below = Below::Nothing; // it stands in for names that have nothing below
         let at = count(self.zone.names + self.stand_ins.len())?;
         self.stand_ins.push(node);
-        self.nodes.insert(id(given), at);
+        self.stand_in_at.insert(id(given), at);
         Ok(Below::Node(at))
     }
 
@@ -495,15 +543,19 @@ impl<'py> Copying<'py> {
         let py = self.py;
         let mut classes = HashMap::new();
         let mut alternatives = Vec::new();
-        for alternative in given.getattr(intern!(py, "alternatives"))?.try_iter()? {
-            alternatives.push(self.alternative(&alternative?, &mut classes, depth)?);
+        let steer = given.getattr(intern!(py, "steer"))?;
+        let pools = steer.getattr(intern!(py, "pools"))?;
+        for (alternative, pool) in given.getattr(intern!(py, "alternatives"))?.try_iter()?.zip(pools.try_iter()?) {
+            let number = self.names.pool(self.zone.number, pool?.getattr(intern!(py, "name"))?.extract()?);
+            alternatives.push(self.alternative(&alternative?, number, &mut classes, depth)?);
         }
         let choice = Choice {
             key: self.key(given.getattr(intern!(py, "key"))?.extract()?)?,
-            steer: self.steer(&given.getattr(intern!(py, "steer"))?)?,
+            steer: self.steer(&steer)?,
             alternatives,
             default: self.plan(&given.getattr(intern!(py, "default"))?, depth)?,
             nodata: self.plan(&given.getattr(intern!(py, "nodata"))?, depth)?,
+            number: self.names.pool(self.zone.number, String::new()),
         };
         let at = count(self.zone.choices.len())?;
         self.zone.choices.push(choice);
@@ -514,6 +566,7 @@ impl<'py> Copying<'py> {
     fn alternative(
         &mut self,
         given: &Bound<'py, PyAny>,
+        number: u32,
         classes: &mut HashMap<Vec<u8>, u32>,
         depth: usize,
     ) -> PyResult<Alternative> {
@@ -530,7 +583,7 @@ impl<'py> Copying<'py> {
         }
         let whole = given.getattr(intern!(py, "whole"))?;
         let whole = if whole.is_none() { None } else { Some(self.plan(&whole, depth)?) };
-        Ok(Alternative { plans, records, whole })
+        Ok(Alternative { plans, records, whole, number })
     }
 
     fn record(&mut self, given: &Bound<'py, PyAny>) -> PyResult<u32> {

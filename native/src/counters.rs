@@ -2,9 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// RFC 6895 section 2.3: those that a header can say without an OPT record.
-pub const RCODES: usize = 16;
-
 /// A number that one thread counts up. It may be some queries behind for those who read it.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -29,8 +26,6 @@ pub struct Counters {
     pub queries: Count,
     /// Those that got no answer: what is no query.
     pub silent: Count,
-    /// Answers by the rcode in their header.
-    pub rcodes: [Count; RCODES],
     /// Answers with TC.
     pub truncated: Count,
     /// Answers that the system did not take: no route, a firewall, a forged port 0.
@@ -50,16 +45,13 @@ pub struct Counters {
 impl Counters {
     /// Count an answer, which has at least a header.
     pub fn answered(&self, answer: &[u8]) {
-        if let [_, _, high, low, ..] = answer {
-            self.rcodes[usize::from(low & 15)].add(1);
-            if high & 2 != 0 {
-                self.truncated.add(1);
-            }
+        if answer.get(2).is_some_and(|flags| flags & 2 != 0) {
+            self.truncated.add(1);
         }
     }
 }
 
-/// The name of each count and its sum over the threads; rcodes as `rcode_0` and so on, those that occurred.
+/// The name of each count and its sum over the threads.
 pub fn sums<'a>(all: impl Iterator<Item = &'a Counters> + Clone) -> Vec<(String, u64)> {
     type Field = fn(&Counters) -> &Count;
     let fields: [(&str, Field); 9] = [
@@ -73,15 +65,6 @@ pub fn sums<'a>(all: impl Iterator<Item = &'a Counters> + Clone) -> Vec<(String,
         ("refused", |counters| &counters.refused),
         ("evicted", |counters| &counters.evicted),
     ];
-    let mut found: Vec<(String, u64)> = fields
-        .iter()
-        .map(|(name, field)| ((*name).to_owned(), all.clone().map(|counters| field(counters).get()).sum()))
-        .collect();
-    for rcode in 0..RCODES {
-        let sum: u64 = all.clone().map(|counters| counters.rcodes[rcode].get()).sum();
-        if sum > 0 {
-            found.push((format!("rcode_{rcode}"), sum));
-        }
-    }
-    found
+    let sum = |field: &Field| all.clone().map(|counters| field(counters).get()).sum();
+    fields.iter().map(|(name, field)| ((*name).to_owned(), sum(field))).collect()
 }

@@ -11,7 +11,8 @@ use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 
 use crate::answer::{Outcome, answer};
-use crate::copy::Copier;
+use crate::copy::{Copier, NamesOfPools, NamesOfZones};
+use crate::left::Left;
 use crate::snapshot::Snapshot;
 
 /// So long whoever publishes waits for the last query on what was served before, to free it instead of a thread that
@@ -63,20 +64,45 @@ impl Engine {
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let client = address(client)?;
         let mut out = Vec::new();
-        let outcome = answer(packet, client, &self.current.load(), draw, now, stream, &mut out);
+        let mut left = Left::default();
+        let outcome = answer(packet, client, &self.current.load(), draw, now, stream, &mut out, &mut left);
         Ok((outcome == Outcome::Answered).then(|| PyBytes::new(py, &out)))
+    }
+
+    /// What a query to this packet leaves behind: (zone's number, type, rcode, pools' numbers); None for silence.
+    fn left(&self, packet: &[u8], client: &str, draw: u32, now: u64) -> PyResult<Option<(u32, u16, u16, Vec<u32>)>> {
+        let client = address(client)?;
+        let (mut out, mut left) = (Vec::new(), Left::default());
+        let outcome = answer(packet, client, &self.current.load(), draw, now, false, &mut out, &mut left);
+        let found = (left.zone, left.qtype, left.rcode, left.pools().to_vec());
+        Ok((outcome == Outcome::Answered).then_some(found))
+    }
+
+    /// The names that numbers stand for: {number: apex}, {number: (apex, pool)}; a pool "" is a record's own values.
+    fn names(&self, py: Python<'_>) -> (NamesOfZones, NamesOfPools) {
+        let copier = self.copier.lock_py_attached(py).unwrap_or_else(|poisoned| poisoned.into_inner());
+        copier.names.told()
     }
 
     /// Answer these packets, one after the other and all of them several times: seconds for each time.
     fn time(&self, py: Python<'_>, packets: Vec<Vec<u8>>, client: &str, now: u64, times: usize) -> PyResult<Vec<f64>> {
         let client = address(client)?;
         Ok(py.detach(|| {
-            let mut out = Vec::new();
+            let (mut out, mut left) = (Vec::new(), Left::default());
             let mut once = || {
                 let snapshot = self.current.load_full();
                 let began = Instant::now();
                 for packet in &packets {
-                    std::hint::black_box(answer(packet, client, &snapshot, 0x1234_5678, now, false, &mut out));
+                    std::hint::black_box(answer(
+                        packet,
+                        client,
+                        &snapshot,
+                        0x1234_5678,
+                        now,
+                        false,
+                        &mut out,
+                        &mut left,
+                    ));
                 }
                 began.elapsed().as_secs_f64()
             };

@@ -26,7 +26,19 @@ pub enum Found {
         dname: u32,
     },
     /// ANY_DATA.
-    Any,
+    Any {
+        /// In the table's zones.
+        zone: u32,
+    },
+}
+
+impl Found {
+    /// The zone, in the table's zones.
+    pub fn zone(self) -> u32 {
+        match self {
+            Found::Plan { zone, .. } | Found::Dname { zone, .. } | Found::Any { zone } => zone,
+        }
+    }
 }
 
 /// What the zones say of `key` (a lower-case wire name) and `qtype`; None: the name is in none of them.
@@ -61,7 +73,7 @@ fn at_node(table: &Table, at: NodeAt, qtype: u16) -> Found {
     }
     let is_any = qtype == TYPE_ANY && !typed.is_empty();
     if is_any && zone.plans[node.other as usize].outcome != Outcome::Referral {
-        return of_type(TYPE_CNAME).map_or(Found::Any, found);
+        return of_type(TYPE_CNAME).map_or(Found::Any { zone: at.zone }, found);
     }
     found(node.other)
 }

@@ -245,6 +245,11 @@ impl Partition {
         })
     }
 
+    /// How many outcomes have steps: those from 0 to below this.
+    pub fn routes(&self) -> usize {
+        self.routes.len()
+    }
+
     /// The steps of an outcome; none of the default's.
     pub fn route(&self, outcome: i32) -> &[Step] {
         match usize::try_from(outcome) {

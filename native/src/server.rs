@@ -4,16 +4,20 @@
 
 use crate::answer::{Outcome, answer, servfail};
 use crate::batch::adopt;
-use crate::counters::{Counters, sums};
+use crate::counters::sums;
 use crate::engine::Engine;
-use crate::service::{Failures, Question, Service};
+use crate::left::Left;
+use crate::sample::Wanted;
+use crate::service::{Books, Failures, Question, Service};
 use crate::snapshot::Snapshot;
+use crate::tally::{BUCKETS, Key};
 use crate::tcp::{Limits, STOP, Tcp};
 use crate::udp::Udp;
 use arc_swap::{ArcSwap, Guard};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,9 +35,9 @@ impl Service for Live {
         self.0.load()
     }
 
-    fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>) -> bool {
+    fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> bool {
         let Question { packet, client, draw, now, stream } = *question;
-        answer(packet, client, held, draw, now, stream, out) == Outcome::Answered
+        answer(packet, client, held, draw, now, stream, out, left) == Outcome::Answered
     }
 
     fn servfail(packet: &[u8], out: &mut Vec<u8>) -> bool {
@@ -45,8 +49,10 @@ impl Service for Live {
 #[pyclass(frozen, module = "geodns._native")]
 pub struct Server {
     service: Arc<Live>,
-    udp_counters: Vec<Arc<Counters>>,
-    tcp_counters: Vec<Arc<Counters>>,
+    udp_books: Vec<Arc<Books>>,
+    tcp_books: Vec<Arc<Books>>,
+    wanted: Arc<Wanted>,
+    room: Mutex<Vec<u8>>,
     failures: Arc<Failures>,
     state: Mutex<State>,
 }
@@ -63,8 +69,12 @@ type LimitsOfPython = (usize, usize, f64, usize, usize);
 
 fn limits_of(limits: LimitsOfPython) -> PyResult<Limits> {
     let (connections, connections_per_client, idle_seconds, write_buffer_octets, queries_per_turn) = limits;
-    let idle = Duration::try_from_secs_f64(idle_seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let idle = seconds(idle_seconds)?;
     Ok(Limits { connections, connections_per_client, idle, write_buffer_octets, queries_per_turn })
+}
+
+fn seconds(of_python: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(of_python).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 #[pymethods]
@@ -86,11 +96,13 @@ impl Server {
             .into_iter()
             .map(|(name, descriptor, is_wildcard)| Ok((name, UdpSocket::from(adopt(descriptor)?), is_wildcard)))
             .collect::<PyResult<_>>()?;
-        let counters = |count: usize| (0..count).map(|_| Arc::new(Counters::default())).collect();
+        let books = |count: usize| (0..count).map(|_| Arc::new(Books::default())).collect();
         Ok(Server {
             service: Arc::new(Live(engine.current())),
-            udp_counters: counters(udp.len()),
-            tcp_counters: counters(tcp_threads.max(1)),
+            udp_books: books(udp.len()),
+            tcp_books: books(tcp_threads.max(1)),
+            wanted: Arc::default(),
+            room: Mutex::default(),
             failures: Arc::default(),
             state: Mutex::new(State::Made { udp, tcp, limits }),
         })
@@ -102,11 +114,12 @@ impl Server {
         let State::Made { udp, tcp, limits } = std::mem::replace(&mut *state, State::Stopped) else {
             return Err(PyRuntimeError::new_err("it was started before"));
         };
-        let tcp = Tcp::start(tcp, limits, &self.service, &self.tcp_counters, &self.failures)?;
+        let tcp = Tcp::start(tcp, limits, &self.service, &self.tcp_books, &self.wanted, &self.failures)?;
         let mut started = Vec::new();
-        for ((name, socket, is_wildcard), counters) in udp.into_iter().zip(&self.udp_counters) {
-            let (service, failures) = (self.service.clone(), self.failures.clone());
-            match Udp::start(&name, socket, is_wildcard, service, counters.clone(), failures) {
+        for ((name, socket, is_wildcard), books) in udp.into_iter().zip(&self.udp_books) {
+            let (service, books) = (self.service.clone(), books.clone());
+            let (wanted, failures) = (self.wanted.clone(), self.failures.clone());
+            match Udp::start(&name, socket, is_wildcard, service, books, wanted, failures) {
                 Ok(udp) => started.push(udp),
                 Err(error) => {
                     stop(started, tcp);
@@ -127,11 +140,14 @@ impl Server {
     }
 
     /// End the threads, and leave the sockets with what they have queued to another process, which has them as well.
-    fn drain(&self, py: Python<'_>) {
+    /// TCP clients are answered until they fall idle, for as long as the patience lasts.
+    fn drain(&self, py: Python<'_>, patience_seconds: f64) -> PyResult<()> {
+        let patience = seconds(patience_seconds)?;
         let before = std::mem::replace(&mut *self.state(), State::Stopped);
         if let State::Running { udp, tcp } = before {
-            py.detach(|| drain(udp, tcp));
+            py.detach(|| drain(udp, tcp, patience));
         }
+        Ok(())
     }
 
     /// Take other limits from now on.
@@ -166,11 +182,56 @@ impl Server {
     /// {"udp": {"queries": ...}, "tcp": {...}}: sums over the threads, since the start.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let found = PyDict::new(py);
-        for (name, counters) in [("udp", &self.udp_counters), ("tcp", &self.tcp_counters)] {
-            let sums = sums(counters.iter().map(AsRef::as_ref)).into_iter();
-            found.set_item(name, sums.collect::<std::collections::BTreeMap<String, u64>>())?;
+        for (name, books) in self.books() {
+            let mut sums: BTreeMap<String, u64> = sums(books.iter().map(|books| &books.counters)).into_iter().collect();
+            sums.insert("unsampled".to_owned(), books.iter().map(|books| books.ring.dropped.get()).sum());
+            sums.insert("uncounted".to_owned(), books.iter().map(|books| books.tally.uncounted.get()).sum());
+            found.set_item(name, sums)?;
         }
         Ok(found)
+    }
+
+    /// For "udp" and "tcp": {(zone number, whether from IPv6, type, rcode): queries}, {pool number: answers}, and the
+    /// queries that were measured, in `Latency`'s buckets.
+    fn tallies<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let found = PyDict::new(py);
+        for (name, books) in self.books() {
+            let (mut asked, mut pools) = (HashMap::new(), HashMap::new());
+            let mut latency = vec![0_u64; BUCKETS];
+            for books in books {
+                for (key, count) in books.tally.counts() {
+                    match key {
+                        Key::Asked { zone, is_v6, qtype, rcode } => {
+                            *asked.entry((zone, is_v6, qtype, rcode)).or_insert(0) += count;
+                        }
+                        Key::Pool(number) => *pools.entry(number).or_insert(0) += count,
+                    }
+                }
+                for (sum, count) in latency.iter_mut().zip(books.tally.latency.counts()) {
+                    *sum += count;
+                }
+            }
+            found.set_item(name, (asked, pools, latency))?;
+        }
+        Ok(found)
+    }
+
+    /// Have one of so many queries kept for `sampled`; 0 for none.
+    fn sample(&self, every: u32) {
+        self.wanted.set(every);
+    }
+
+    /// The records of the sample since the last call, as `sample.rs` has them, one after the other.
+    fn sampled<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        for books in self.udp_books.iter().chain(&self.tcp_books) {
+            *room = books.ring.take(std::mem::take(&mut room));
+            if !room.is_empty() {
+                found.push(PyBytes::new(py, &room));
+            }
+        }
+        found
     }
 
     /// What went wrong since the last call, in words for the log; a few of them, the others are only counted.
@@ -180,14 +241,18 @@ impl Server {
 }
 
 impl Server {
+    fn books(&self) -> [(&str, &[Arc<Books>]); 2] {
+        [("udp", &self.udp_books), ("tcp", &self.tcp_books)]
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn drain(udp: Vec<Udp>, tcp: Tcp) {
+fn drain(udp: Vec<Udp>, tcp: Tcp, patience: Duration) {
     let deadline = Instant::now() + STOP;
-    tcp.drain();
+    tcp.drain(patience);
     udp.iter().for_each(Udp::leave);
     while udp.iter().any(Udp::is_alive) && Instant::now() < deadline {
         udp.iter().filter(|one| one.is_alive()).for_each(Udp::wake);

@@ -1,23 +1,30 @@
 //! What the sockets ask: something that holds still for a batch, answers, and may fail.
 //!
-//!     packet --Asking (dice, clock, panics contained, counts)--> Service::answer --> octets, or none
+//!     packet --Asking (dice, clock, panics contained, counts, a sample)--> Service::answer --> octets, or none
 //!
 //! The listeners know no more of the engine than this, so that they can be tested with a service that does as it is
 //! told.
 
 use crate::counters::Counters;
+use crate::left::Left;
+use crate::sample::{Record, Ring, Sample, Sampler, Wanted};
+use crate::tally::Tally;
+use crate::wire::SERVFAIL;
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Failures kept until somebody asks for them; the others are only counted.
 const FAILURES_KEPT: usize = 16;
+/// Between two measurements of how long a batch takes: an idle server measures every query, a busy one asks the clock
+/// a thousand times a second and not a hundred thousand times.
+const MEASURE_NANOSECONDS: u64 = 1_000_000;
 /// Octets told of a packet on which the engine failed.
 const PACKET_OCTETS_TOLD: usize = 512;
 
@@ -29,8 +36,8 @@ pub trait Service: Send + Sync + 'static {
     /// The snapshot that is served now.
     fn hold(&self) -> Self::Held;
 
-    /// Answer into `out`, which is empty; false for what gets no answer.
-    fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>) -> bool;
+    /// Answer into `out`, which is empty, and tell in `left` what was answered; false for what gets no answer.
+    fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> bool;
 
     /// Put SERVFAIL for this packet into `out`, which is empty; false for what gets no answer.
     fn servfail(packet: &[u8], out: &mut Vec<u8>) -> bool;
@@ -69,26 +76,87 @@ impl Failures {
     }
 }
 
+/// What one thread writes down, and others read.
+#[derive(Default)]
+pub struct Books {
+    /// Of packets, whatever is in them.
+    pub counters: Counters,
+    /// Of what was asked and answered.
+    pub tally: Tally,
+    /// Of the sample.
+    pub ring: Ring,
+}
+
 /// One thread's way to ask: it has the thread's dice, and counts.
 pub struct Asking<'a, S: Service> {
-    counters: &'a Counters,
+    books: &'a Books,
+    wanted: &'a Wanted,
     failures: &'a Failures,
     dice: Dice,
     stream: bool,
     held: Option<S::Held>,
+    received: u64,
+    measured: u64,
+    asked: u64,
     now: u64,
+    left: Left,
+    sampler: Sampler,
+    samples: Vec<Sample>,
 }
 
 impl<'a, S: Service> Asking<'a, S> {
     /// With dice of its own; `stream` says that the queries come over TCP.
-    pub fn new(counters: &'a Counters, failures: &'a Failures, stream: bool) -> Asking<'a, S> {
-        Asking { counters, failures, dice: Dice::new(), stream, held: None, now: 0 }
+    pub fn new(books: &'a Books, wanted: &'a Wanted, failures: &'a Failures, stream: bool) -> Asking<'a, S> {
+        Asking {
+            books,
+            wanted,
+            failures,
+            dice: Dice::new(),
+            stream,
+            held: None,
+            received: 0,
+            measured: 0,
+            asked: 0,
+            now: 0,
+            left: Left::default(),
+            sampler: Sampler::new(),
+            samples: Vec::new(),
+        }
     }
 
     /// From here to `end` all queries see the same snapshot and the same second.
     pub fn begin(&mut self, service: &S) {
         self.held = Some(service.hold());
-        self.now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (self.now, self.received) = (since.as_secs(), since.as_nanos() as u64);
+        self.asked = 0;
+        self.samples.clear();
+        let every = self.wanted.every();
+        if every != self.sampler.every() {
+            self.sampler.aim(every, self.dice.draw());
+        }
+    }
+
+    /// The answers have gone: measure how long they took, now and then, and keep those of the sample. `whole` gives the
+    /// query, who asked, and the answer at a place of the batch.
+    pub fn sent<'b>(&mut self, whole: impl Fn(usize) -> Option<(&'b [u8], SocketAddr, &'b [u8])>) {
+        let is_time = self.received.wrapping_sub(self.measured) >= MEASURE_NANOSECONDS;
+        if !is_time && self.samples.is_empty() {
+            return;
+        }
+        let took = nanoseconds().saturating_sub(self.received);
+        if is_time {
+            self.measured = self.received;
+            self.books.tally.latency.add(took, self.asked);
+        }
+        for &sample in &self.samples {
+            if let Some((query, client, answer)) = whole(sample.at) {
+                let (stream, received) = (self.stream, self.received);
+                self.books.ring.put(&Record { sample, client, stream, received, took, query, answer });
+            }
+        }
+        self.samples.clear();
+        self.asked = 0;
     }
 
     /// Give the snapshot back: nobody may hold it while nothing comes.
@@ -101,25 +169,34 @@ impl<'a, S: Service> Asking<'a, S> {
     pub fn ask(&mut self, packet: &[u8], client: IpAddr, out: &mut Vec<u8>) -> bool {
         out.clear();
         let Some(held) = &self.held else { return false };
-        let question = Question { packet, client, draw: self.dice.draw(), now: self.now, stream: self.stream };
-        self.counters.queries.add(1);
+        let draw = self.dice.draw();
+        let question = Question { packet, client, draw, now: self.now, stream: self.stream };
+        let left = &mut self.left;
+        self.books.counters.queries.add(1);
         // AssertUnwindSafe: after a panic `out` is cleared, the dice are numbers, and a snapshot is never changed.
-        let is_answered = match catch_unwind(AssertUnwindSafe(|| S::answer(held, &question, out))) {
+        let is_answered = match catch_unwind(AssertUnwindSafe(|| S::answer(held, &question, out, left))) {
             Ok(is_answered) => is_answered,
             Err(panic) => self.failed(packet, client, panic.as_ref(), out),
         };
         if is_answered {
-            self.counters.answered(out);
+            self.books.counters.answered(out);
+            self.books.tally.add(&self.left, client.is_ipv6());
         } else {
             out.clear();
-            self.counters.silent.add(1);
+            self.books.counters.silent.add(1);
         }
+        if let Some(weight) = self.sampler.choose(draw) {
+            self.samples.push(Sample { at: self.asked as usize, draw, weight });
+        }
+        self.asked += 1;
         is_answered
     }
 
     #[cold]
-    fn failed(&self, packet: &[u8], client: IpAddr, panic: &(dyn Any + Send), out: &mut Vec<u8>) -> bool {
-        self.counters.panics.add(1);
+    fn failed(&mut self, packet: &[u8], client: IpAddr, panic: &(dyn Any + Send), out: &mut Vec<u8>) -> bool {
+        self.left.clear();
+        self.left.set_rcode(SERVFAIL);
+        self.books.counters.panics.add(1);
         let told = &packet[..packet.len().min(PACKET_OCTETS_TOLD)];
         let hex = told.iter().fold(String::new(), |mut hex, octet| {
             let _ = write!(hex, "{octet:02x}");
@@ -134,6 +211,11 @@ impl<'a, S: Service> Asking<'a, S> {
         // What made the engine fail may do so again.
         catch_unwind(AssertUnwindSafe(|| S::servfail(packet, out))).unwrap_or(false)
     }
+}
+
+/// Unix time.
+fn nanoseconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// What a panic said, and where.
@@ -194,7 +276,7 @@ pub(crate) mod tests {
 
         fn hold(&self) {}
 
-        fn answer(_: &(), question: &Question<'_>, out: &mut Vec<u8>) -> bool {
+        fn answer(_: &(), question: &Question<'_>, out: &mut Vec<u8>, _: &mut Left) -> bool {
             assert!(!question.packet.starts_with(b"panic"), "told to");
             if question.packet.starts_with(b"huge") {
                 out.resize(70_000, 0);
@@ -215,8 +297,8 @@ pub(crate) mod tests {
     #[test]
     fn a_panic_costs_one_query() {
         contain_panics();
-        let (counters, failures) = (Counters::default(), Failures::default());
-        let mut asking = Asking::<Echo>::new(&counters, &failures, false);
+        let (books, wanted, failures) = (Books::default(), Wanted::default(), Failures::default());
+        let mut asking = Asking::<Echo>::new(&books, &wanted, &failures, false);
         let client = IpAddr::from([192, 0, 2, 1]);
         let mut out = Vec::new();
         asking.begin(&Echo);
@@ -224,7 +306,7 @@ pub(crate) mod tests {
         assert_eq!(b"servfail panic", out.as_slice());
         assert!(asking.ask(b"fine", client, &mut out));
         assert_eq!(b"fine", out.as_slice());
-        assert_eq!((2, 1), (counters.queries.get(), counters.panics.get()));
+        assert_eq!((2, 1), (books.counters.queries.get(), books.counters.panics.get()));
         let told = failures.take().concat();
         assert!(told.contains("192.0.2.1: told to at ") && told.ends_with("70616e6963"), "{told}");
         assert!(failures.take().is_empty());

@@ -57,13 +57,13 @@ pub struct Body {
     /// In `Zone.octets`.
     pub data: Span,
     /// Records in the answer section.
-    pub ancount: u32,
+    pub ancount: u16,
     /// Records in the authority section.
-    pub nscount: u32,
+    pub nscount: u16,
     /// Records in the additional section.
-    pub arcount: u32,
+    pub arcount: u16,
     /// Octets of the name in the question that the data were laid out for.
-    pub base: u32,
+    pub base: u16,
     /// Pointers that move with the question's name.
     pub pointers: Span,
     /// Pointers to the question's name.
@@ -86,8 +86,9 @@ pub struct Cut {
 /// A plan's number in `Zone.plans`.
 pub type PlanAt = u32;
 
-/// An answer: the flags (AA and rcode), the records, and then perhaps a choice that adds more.
+/// An answer: the flags (AA and rcode), the records, and then perhaps a choice that adds more. It is one cache line.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub struct Plan {
     /// The records.
     pub body: Body,
@@ -111,6 +112,8 @@ pub struct Alternative {
     pub records: Vec<Record>,
     /// The plan of all members.
     pub whole: Option<PlanAt>,
+    /// What the pool's answers are counted as.
+    pub number: u32,
 }
 
 /// A record that can stand beside others.
@@ -135,6 +138,8 @@ pub struct Choice {
     pub default: PlanAt,
     /// The answer with none.
     pub nodata: PlanAt,
+    /// What answers with no pool's values are counted as.
+    pub number: u32,
 }
 
 /// A DNAME above the name asked for (RFC 6672). Names outside `apex` are not followed.
@@ -177,6 +182,8 @@ pub struct Node {
 pub struct Zone {
     /// Lower-case wire form.
     pub apex: Vec<u8>,
+    /// What it is counted as.
+    pub number: u32,
     /// All record data and names.
     pub octets: Vec<u8>,
     /// Of pointers and TTLs in a body's data.
@@ -216,3 +223,5 @@ impl Zone {
         self.nodes[node as usize].name.of(&self.octets)
     }
 }
+
+const _: () = assert!(size_of::<Plan>() == 64);

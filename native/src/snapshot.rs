@@ -7,9 +7,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::partition::Partition;
-use crate::shape::{Choice, Outcome, Zone};
-use crate::steer::{Standing, Steer};
+use crate::bound::Bound;
+use crate::shape::{Outcome, Span, Zone};
 
 /// Octets; DNS flag day 2020: an IPv6 packet of 1280 less its headers.
 pub const UDP_SIZE_MAX_DEFAULT: u16 = 1232;
@@ -38,10 +37,13 @@ pub struct NodeAt {
     pub node: u32,
 }
 
+/// With the name's place, so that name and node come from memory at the same time.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
     at: NodeAt,
+    /// In the zone's octets.
+    name: Span,
 }
 
 /// All the zones, as one map.
@@ -94,13 +96,16 @@ impl Table {
         let own = &zones[zone as usize];
         for node in 0..own.names as u32 {
             let at = NodeAt { zone, node };
+            let span = own.nodes[node as usize].name;
             let name = own.name(node);
             let hash = hash_of(&self.hasher, name);
-            let is_same = |entry: &Entry| zones[entry.at.zone as usize].name(entry.at.node) == name;
+            let is_same = |entry: &Entry| entry.name.of(&zones[entry.at.zone as usize].octets) == name;
             match self.names.entry(hash, |entry| entry.hash == hash && is_same(entry), |entry| entry.hash) {
-                hashbrown::hash_table::Entry::Occupied(mut found) => found.get_mut().at = at,
+                hashbrown::hash_table::Entry::Occupied(mut found) => {
+                    (found.get_mut().at, found.get_mut().name) = (at, span)
+                }
                 hashbrown::hash_table::Entry::Vacant(place) => {
-                    place.insert(Entry { hash, at });
+                    place.insert(Entry { hash, at, name: span });
                 }
             }
         }
@@ -109,7 +114,7 @@ impl Table {
     /// The node of a lower-case wire name.
     pub fn find(&self, name: &[u8]) -> Option<NodeAt> {
         let hash = hash_of(&self.hasher, name);
-        let is_same = |entry: &Entry| entry.hash == hash && self.zone(entry.at).name(entry.at.node) == name;
+        let is_same = |entry: &Entry| entry.hash == hash && entry.name.of(&self.zone(entry.at).octets) == name;
         self.names.find(hash, is_same).map(|entry| entry.at)
     }
 
@@ -151,15 +156,6 @@ pub fn is_under(key: &[u8], ancestor: &[u8]) -> bool {
     key == ancestor || (key.len() > ancestor.len() && ancestors(key).any(|above| above == ancestor))
 }
 
-/// The geography of one zone's choices, and what is up in it, by `Zone.keys` and `Zone.steers`.
-#[derive(Clone, Debug, Default)]
-pub struct Bound {
-    /// One for each of `Zone.keys`.
-    pub partitions: Arc<Vec<Arc<Partition>>>,
-    /// One for each of `Zone.steers`; None: `Steer.base`.
-    pub standings: Arc<Vec<Option<Arc<Standing>>>>,
-}
-
 /// The table, the geography of its choices, what is up, and the settings that show in answers.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -188,19 +184,5 @@ impl Default for Snapshot {
             cookie_secrets: Vec::new(),
             tcp_keepalive: TCP_KEEPALIVE_DEFAULT,
         }
-    }
-}
-
-impl Snapshot {
-    /// The partition of a choice of this zone.
-    pub fn partition(&self, zone: u32, choice: &Choice) -> &Partition {
-        &self.bound[zone as usize].partitions[choice.key as usize]
-    }
-
-    /// The steer of a choice of this zone, and how its pools stand.
-    pub fn steer(&self, zone: u32, choice: &Choice) -> (&Steer, &Standing) {
-        let steer = &self.table.zones[zone as usize].steers[choice.steer as usize];
-        let told = self.bound[zone as usize].standings[choice.steer as usize].as_deref();
-        (steer, told.unwrap_or(&steer.base))
     }
 }

@@ -8,18 +8,18 @@
 //! either direction. When all connections are in use, the one that has been idle longest makes way for a new one. A
 //! connection that waits for nothing has no buffers; it costs what this file's `Connection` takes.
 
-use crate::batch::shut_down_reading;
-use crate::counters::Counters;
-use crate::service::{Asking, Failures, Service, contain_panics, words};
+use crate::batch::{ask_for_short_turns, shut_down_reading};
+use crate::sample::Wanted;
+use crate::service::{Asking, Books, Failures, Service, contain_panics, words};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,6 @@ const HEADER_OCTETS: usize = 12;
 const READ_OCTETS: usize = 64 << 10;
 /// To let clients read what was answered, when the server ends.
 pub const STOP: Duration = Duration::from_millis(500);
-/// For clients that never fall idle, when another process has taken over: as long as others may be idle by default.
-const DRAIN: Duration = Duration::from_secs(10);
 /// Between looks at the idle ones at most, so that a limit lowered by a reload holds soon.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Accepted at a time, before those who are connected have their turn again.
@@ -80,7 +78,8 @@ struct Taken {
 struct Post {
     waker: OwnedFd,
     is_stopping: AtomicBool,
-    is_draining: AtomicBool,
+    /// Since `drain` was called: how long clients are waited for.
+    patience: OnceLock<Duration>,
     /// Since when the idlest connection of this thread idles, in microseconds since the start; u64::MAX: it has none.
     oldest: AtomicU64,
     evictions: AtomicUsize,
@@ -93,7 +92,7 @@ impl Gate {
             Ok(Post {
                 waker,
                 is_stopping: AtomicBool::new(false),
-                is_draining: AtomicBool::new(false),
+                patience: OnceLock::new(),
                 oldest: AtomicU64::new(u64::MAX),
                 evictions: AtomicUsize::new(0),
             })
@@ -179,20 +178,21 @@ impl Tcp {
         listeners: Vec<TcpListener>,
         limits: Limits,
         service: &Arc<S>,
-        counters: &[Arc<Counters>],
+        books: &[Arc<Books>],
+        wanted: &Arc<Wanted>,
         failures: &Arc<Failures>,
     ) -> io::Result<Tcp> {
         for listener in &listeners {
             listener.set_nonblocking(true)?;
         }
-        let gate = Arc::new(Gate::new(limits, counters.len())?);
+        let gate = Arc::new(Gate::new(limits, books.len())?);
         let listeners = Arc::new(listeners);
         let mut threads = Vec::new();
-        for (index, counters) in counters.iter().enumerate() {
+        for (index, books) in books.iter().enumerate() {
             let (gate, listeners, service) = (gate.clone(), listeners.clone(), service.clone());
-            let (counters, failures) = (counters.clone(), failures.clone());
+            let (books, wanted, failures) = (books.clone(), wanted.clone(), failures.clone());
             let thread = Builder::new().name(format!("tcp {index}")).spawn(move || {
-                run(index, &gate, &listeners, &*service, &counters, &failures);
+                run(index, &gate, &listeners, &*service, &books, &wanted, &failures);
             })?;
             threads.push(thread);
         }
@@ -222,10 +222,10 @@ impl Tcp {
         }
     }
 
-    /// Accept no more, and end when the clients have gone, or after DRAIN; another process accepts at the same door.
-    pub fn drain(&self) {
+    /// Accept no more, and end when the clients have gone, or after `patience`; another process accepts at the same door.
+    pub fn drain(&self, patience: Duration) {
         for (thread, post) in self.gate.threads.iter().enumerate() {
-            post.is_draining.store(true, Ordering::Release);
+            let _ = post.patience.set(patience); // the first call counts
             self.gate.wake(thread);
         }
     }
@@ -243,20 +243,22 @@ fn run<S: Service>(
     gate: &Arc<Gate>,
     listeners: &[TcpListener],
     service: &S,
-    counters: &Counters,
+    books: &Books,
+    wanted: &Wanted,
     failures: &Failures,
 ) {
     contain_panics();
+    ask_for_short_turns();
     for _ in 0..PANICS_MAX {
         // AssertUnwindSafe: the connections are gone after a panic, and with them their tickets; the rest are counts.
         let served = catch_unwind(AssertUnwindSafe(|| {
-            Worker::new(index, gate, listeners, counters, failures).and_then(|mut worker| worker.serve(service))
+            Worker::new(index, gate, listeners, books, wanted, failures).and_then(|mut worker| worker.serve(service))
         }));
         match served {
             Ok(Ok(())) => return,
             Ok(Err(error)) => return failures.add(format!("a TCP thread can not go on: {error}")),
             Err(panic) => {
-                counters.panics.add(1);
+                books.counters.panics.add(1);
                 failures.add(format!("a TCP thread failed and goes on: {}", words(panic.as_ref())));
             }
         }
@@ -269,7 +271,7 @@ fn run<S: Service>(
 struct Connection {
     stream: TcpStream,
     _ticket: Ticket,
-    client: IpAddr,
+    client: SocketAddr,
     /// What came and is not answered yet: less than a read and a message.
     incoming: Vec<u8>,
     /// What was answered and the socket has not taken yet, from `sent` on.
@@ -334,7 +336,7 @@ struct Worker<'a, S: Service> {
     index: usize,
     gate: &'a Arc<Gate>,
     listeners: &'a [TcpListener],
-    counters: &'a Counters,
+    books: &'a Books,
     asking: Asking<'a, S>,
     epoll: OwnedFd,
     limits: Limits,
@@ -353,7 +355,8 @@ impl<'a, S: Service> Worker<'a, S> {
         index: usize,
         gate: &'a Arc<Gate>,
         listeners: &'a [TcpListener],
-        counters: &'a Counters,
+        books: &'a Books,
+        wanted: &'a Wanted,
         failures: &'a Failures,
     ) -> io::Result<Worker<'a, S>> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -367,8 +370,8 @@ impl<'a, S: Service> Worker<'a, S> {
             index,
             gate,
             listeners,
-            counters,
-            asking: Asking::new(counters, failures, true),
+            books,
+            asking: Asking::new(books, wanted, failures, true),
             epoll,
             limits: gate.limits(),
             now: 0,
@@ -447,8 +450,8 @@ impl<'a, S: Service> Worker<'a, S> {
         for _ in 0..post.evictions.swap(0, Ordering::Relaxed) {
             self.evict();
         }
-        if post.is_draining.load(Ordering::Acquire) && self.drain_until.is_none() {
-            self.drain_until = Some(Instant::now() + DRAIN);
+        if let (Some(patience), None) = (post.patience.get(), self.drain_until) {
+            self.drain_until = Some(Instant::now() + *patience);
             for listener in self.listeners {
                 let _ = epoll::delete(&self.epoll, listener);
             }
@@ -477,9 +480,9 @@ impl<'a, S: Service> Worker<'a, S> {
         for _ in 0..ACCEPTED_MAX {
             match self.listeners[at].accept() {
                 Ok((stream, peer)) => {
-                    self.counters.accepted.add(1);
-                    if self.admit(stream, peer.ip()).is_err() {
-                        self.counters.refused.add(1);
+                    self.books.counters.accepted.add(1);
+                    if self.admit(stream, peer).is_err() {
+                        self.books.counters.refused.add(1);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -497,8 +500,8 @@ impl<'a, S: Service> Worker<'a, S> {
     }
 
     /// Count a new connection in, if the limits allow it; room is made by closing the longest idle.
-    fn admit(&mut self, stream: TcpStream, client: IpAddr) -> io::Result<()> {
-        let Some((ticket, is_over)) = self.gate.admit(client, &self.limits) else {
+    fn admit(&mut self, stream: TcpStream, client: SocketAddr) -> io::Result<()> {
+        let Some((ticket, is_over)) = self.gate.admit(client.ip(), &self.limits) else {
             return Err(ErrorKind::QuotaExceeded.into());
         };
         if is_over {
@@ -551,7 +554,7 @@ impl<'a, S: Service> Worker<'a, S> {
         let oldest = self.connections.oldest();
         if let Some(token) = oldest {
             self.connections.remove(token);
-            self.counters.evicted.add(1);
+            self.books.counters.evicted.add(1);
         }
         oldest.is_some()
     }
@@ -707,7 +710,7 @@ impl<'a, S: Service> Worker<'a, S> {
 /// Answer until no query is whole, `queries_max` are answered, or more than `room` octets of answers were made.
 fn answer<S: Service>(
     asking: &mut Asking<'_, S>,
-    client: IpAddr,
+    client: SocketAddr,
     octets: &[u8],
     queries_max: usize,
     room: usize,
@@ -727,10 +730,11 @@ fn answer<S: Service>(
         }
         // Not a query: this client does not speak DNS, or no longer keeps step with the lengths.
         let packet = packet.filter(|packet| packet.len() >= HEADER_OCTETS);
-        let Some(packet) = packet.filter(|packet| asking.ask(packet, client, one) && one.len() <= 65535) else {
+        let Some(packet) = packet.filter(|packet| asking.ask(packet, client.ip(), one) && one.len() <= 65535) else {
             turn.is_dns = false;
             return turn;
         };
+        asking.sent(|_| Some((packet, client, one.as_slice())));
         answers.extend_from_slice(&(one.len() as u16).to_be_bytes());
         answers.extend_from_slice(one);
         turn.consumed += LENGTH_OCTETS + packet.len();
@@ -869,7 +873,7 @@ mod tests {
     fn limits_hold_over_all_threads() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let counters: Vec<Arc<Counters>> = (0..2).map(|_| Arc::new(Counters::default())).collect();
+        let books: Vec<Arc<Books>> = (0..2).map(|_| Arc::new(Books::default())).collect();
         let limits = Limits {
             connections: 20,
             connections_per_client: 1000,
@@ -877,7 +881,8 @@ mod tests {
             write_buffer_octets: 1 << 16,
             queries_per_turn: 10,
         };
-        let tcp = Tcp::start(vec![listener], limits, &Arc::new(Echo), &counters, &Arc::default()).unwrap();
+        let tcp =
+            Tcp::start(vec![listener], limits, &Arc::new(Echo), &books, &Arc::default(), &Arc::default()).unwrap();
         let ask = |stream: &mut TcpStream, packet: &[u8]| -> io::Result<Vec<u8>> {
             stream.set_read_timeout(Some(Duration::from_secs(20)))?;
             stream.write_all(&(packet.len() as u16).to_be_bytes())?;
@@ -898,8 +903,8 @@ mod tests {
             assert_eq!(number >= 10, ask(client, b"hello, hello").is_ok(), "{number}");
         }
         assert_eq!(20, tcp.connections());
-        assert_eq!(10, counters.iter().map(|counters| counters.evicted.get()).sum::<u64>());
-        assert_eq!(1, counters.iter().map(|counters| counters.panics.get()).sum::<u64>());
+        assert_eq!(10, books.iter().map(|books| books.counters.evicted.get()).sum::<u64>());
+        assert_eq!(1, books.iter().map(|books| books.counters.panics.get()).sum::<u64>());
         tcp.shut_down();
         tcp.join();
         assert!(TcpStream::connect(address).is_err());

@@ -6,8 +6,8 @@
 //! system calls, an idle one answers the single query at once.
 
 use crate::batch::{BATCH, Batch, ask_for_short_turns, shut_down_reading};
-use crate::counters::Counters;
-use crate::service::{Asking, Failures, Service, contain_panics, words};
+use crate::sample::Wanted;
+use crate::service::{Asking, Books, Failures, Service, contain_panics, words};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -39,13 +39,15 @@ impl Udp {
         socket: UdpSocket,
         with_source: bool,
         service: Arc<S>,
-        counters: Arc<Counters>,
+        books: Arc<Books>,
+        wanted: Arc<Wanted>,
         failures: Arc<Failures>,
     ) -> std::io::Result<Udp> {
         socket.set_nonblocking(false)?;
         let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
-        let worker = Worker { socket: socket.clone(), with_source, stopping: stopping.clone(), counters, failures };
+        let worker =
+            Worker { socket: socket.clone(), with_source, stopping: stopping.clone(), books, wanted, failures };
         let thread = Builder::new().name(format!("udp {name}")).spawn(move || worker.run(&*service))?;
         Ok(Udp { socket, stopping, thread })
     }
@@ -96,7 +98,8 @@ struct Worker {
     socket: Arc<UdpSocket>,
     with_source: bool,
     stopping: Arc<AtomicBool>,
-    counters: Arc<Counters>,
+    books: Arc<Books>,
+    wanted: Arc<Wanted>,
     failures: Arc<Failures>,
 }
 
@@ -109,7 +112,7 @@ impl Worker {
             match catch_unwind(AssertUnwindSafe(|| self.serve(service))) {
                 Ok(()) => return,
                 Err(panic) => {
-                    self.counters.panics.add(1);
+                    self.books.counters.panics.add(1);
                     self.failures.add(format!("a UDP thread failed and goes on: {}", words(panic.as_ref())));
                 }
             }
@@ -119,7 +122,7 @@ impl Worker {
     fn serve<S: Service>(&self, service: &S) {
         let socket = self.socket.as_raw_fd();
         let mut batch = Batch::new(self.with_source);
-        let mut asking = Asking::<S>::new(&self.counters, &self.failures, false);
+        let mut asking = Asking::<S>::new(&self.books, &self.wanted, &self.failures, false);
         while !self.stopping.load(Ordering::Relaxed) {
             let count = match batch.receive(socket) {
                 Ok(count) => count,
@@ -129,7 +132,7 @@ impl Worker {
                     return;
                 }
             };
-            self.counters.batches.add(1);
+            self.books.counters.batches.add(1);
             let mut is_over = false;
             asking.begin(service);
             for at in 0..count.min(BATCH) {
@@ -143,8 +146,9 @@ impl Worker {
             asking.end();
             let (_, refused) = batch.send(socket);
             if refused > 0 {
-                self.counters.send_errors.add(refused as u64);
+                self.books.counters.send_errors.add(refused as u64);
             }
+            asking.sent(|at| batch.whole(at));
             if is_over {
                 return;
             }
@@ -160,18 +164,20 @@ mod tests {
     struct Running {
         udp: Udp,
         client: UdpSocket,
-        counters: Arc<Counters>,
+        books: Arc<Books>,
         failures: Arc<Failures>,
     }
 
     fn running(host: &str) -> Running {
         let socket = UdpSocket::bind((host, 0)).unwrap();
-        let (counters, failures) = (Arc::new(Counters::default()), Arc::new(Failures::default()));
+        let (books, failures) = (Arc::new(Books::default()), Arc::new(Failures::default()));
+        let wanted = Arc::new(Wanted::default());
+        wanted.set(1);
         let client = UdpSocket::bind((host, 0)).unwrap();
         client.connect(socket.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let udp = Udp::start("test", socket, false, Arc::new(Echo), counters.clone(), failures.clone()).unwrap();
-        Running { udp, client, counters, failures }
+        let udp = Udp::start("test", socket, false, Arc::new(Echo), books.clone(), wanted, failures.clone()).unwrap();
+        Running { udp, client, books, failures }
     }
 
     impl Running {
@@ -215,10 +221,11 @@ mod tests {
         running.client.send(b"huge").unwrap();
         assert_eq!(b"servfail panic".to_vec(), running.ask(b"panic"));
         assert_eq!(b"next".to_vec(), running.ask(b"next"));
-        let counters = running.counters.clone();
+        let books = running.books.clone();
         assert!(running.udp.is_alive());
         assert_eq!(1, running.failures.take().len());
         running.stop();
+        let counters = &books.counters;
         let counts = (counters.queries.get(), counters.silent.get(), counters.send_errors.get(), counters.panics.get());
         assert_eq!((5, 1, 1, 1), counts);
     }

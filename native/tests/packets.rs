@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use _native::answer::{Outcome, answer, servfail};
+use _native::bound::Bound;
+use _native::left::Left;
 use _native::partition::{Arrays, EMBEDDED, Partition};
 use _native::shape::{
     self, Alternative, Below, Body, Choice, Cut, Dname, FLAG_AA, NO_CHOICE, Node, Plan, PlanAt, Record, Span, Zone,
 };
-use _native::snapshot::{Bound, Identity, Snapshot, Table};
+use _native::snapshot::{Identity, Snapshot, Table};
 use _native::steer::{Member, Policy, Pool, PoolStanding, Rule, SHARE_ALL, Standing, Steer, TTL_UNBOUND, WhenAllDown};
 
 const PACKETS_PER_LOOK: usize = 1000; // at the clock
@@ -68,10 +70,10 @@ impl Maker {
         self.0.cuts.extend((1..records).rev().map(cut));
         Body {
             data: self.octets(&one.repeat(records)),
-            ancount: records.min(1) as u32,
+            ancount: records.min(1) as u16,
             nscount: 0,
-            arcount: records.saturating_sub(1) as u32,
-            base: base as u32,
+            arcount: records.saturating_sub(1) as u16,
+            base: base as u16,
             pointers: Span::default(),
             owners: self.offsets(&starts),
             ttls: self.offsets(&ttls[..records.min(1)]),
@@ -109,7 +111,12 @@ impl Maker {
                 self.0.bodies.push(body);
                 records.push(Record { body: self.0.bodies.len() as u32 - 1, class: u32::from(pool * 3 + member) });
             }
-            alternatives.push(Alternative { plans, records, whole: Some(self.hit(3, &[192, 0, pool, 255])) });
+            alternatives.push(Alternative {
+                plans,
+                records,
+                whole: Some(self.hit(3, &[192, 0, pool, 255])),
+                number: 0,
+            });
         }
         let members: Vec<Member> = (0..3).map(|at| Member { weight: at, seed: u64::from(at) }).collect();
         let pool = |at: u32| Pool {
@@ -139,6 +146,7 @@ impl Maker {
             alternatives,
             default: self.hit(1, b"default"),
             nodata: self.0.nxdomain,
+            number: 1,
         };
         self.0.choices.push(choice);
         let choice = self.0.choices.len() as u32 - 1;
@@ -196,8 +204,8 @@ fn partition() -> Partition {
 
 fn snapshot() -> Snapshot {
     let zone = Arc::new(zone());
-    let bound =
-        Bound { partitions: Arc::new(vec![Arc::new(partition())]), standings: Arc::new(vec![None; zone.steers.len()]) };
+    let standings = Arc::new(vec![None; zone.steers.len()]);
+    let bound = Bound::new(&zone, Arc::new(vec![Arc::new(partition())]), standings);
     Snapshot {
         table: Arc::new(Table::link(vec![zone], vec![b"\x06failed\0".to_vec()])),
         bound: vec![bound],
@@ -273,7 +281,7 @@ fn no_packet_is_too_much() {
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let snapshot = snapshot();
     let mut dice = Dice(1);
-    let mut out = Vec::new();
+    let (mut out, mut left) = (Vec::new(), Left::default());
     let mut answered = 0_u64;
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(seconds) {
@@ -284,14 +292,17 @@ fn no_packet_is_too_much() {
                 _ => IpAddr::V6(Ipv6Addr::from_bits(u128::from(dice.word()) << 64 | u128::from(dice.word()))),
             };
             let (draw, now, stream) = (dice.word() as u32, dice.word() >> dice.below(64), dice.below(2) == 0);
-            let outcome = answer(&packet, client, &snapshot, draw, now, stream, &mut out);
+            let outcome = answer(&packet, client, &snapshot, draw, now, stream, &mut out, &mut left);
             let is_query = packet.len() >= 12 && packet[2] & 0x80 == 0;
             assert_eq!(is_query, outcome == Outcome::Answered, "{packet:02x?}");
             if is_query {
                 assert_eq!(packet[..2], out[..2]);
                 assert!(out[2] & 0x80 != 0 && out.len() <= 65535);
                 assert!(stream || out.len() <= 1232, "{packet:02x?}");
-                assert_eq!(Outcome::Silent, answer(&out.clone(), client, &snapshot, draw, now, stream, &mut out));
+                assert_eq!(
+                    Outcome::Silent,
+                    answer(&out.clone(), client, &snapshot, draw, now, stream, &mut out, &mut left)
+                );
                 assert_eq!(Outcome::Answered, servfail(&packet, &mut out));
                 answered += 1;
             }
@@ -330,11 +341,11 @@ fn no_answer_allocates() {
     let mut dice = Dice(2);
     let packets: Vec<Vec<u8>> = (0..20_000).map(|_| good(&mut dice)).collect();
     let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 53));
-    let mut out = Vec::new();
+    let (mut out, mut left) = (Vec::new(), Left::default());
     let mut rcodes = [0_u32; 16];
     let mut answer_all = |rcodes: &mut [u32; 16]| {
         for (draw, packet) in (0..).zip(&packets) {
-            answer(packet, client, &snapshot, draw << 16, 1100, false, &mut out);
+            answer(packet, client, &snapshot, draw << 16, 1100, false, &mut out, &mut left);
             rcodes[usize::from(out[3] & 15)] += 1;
         }
     };

@@ -291,16 +291,21 @@ def _batch(namespace: str, *lines: str) -> None:
 
 
 @contextmanager
-def machines(folder: Path) -> Iterator[Lab]:
-    """The namespaces, wired; skips where they are not permitted, and leaves none behind."""
+def machines(folder: Path, containers: Mapping[str, int] | None = None) -> Iterator[Lab]:
+    """The namespaces, wired; skips where they are not permitted, and leaves none behind.
+
+    `containers` are processes in namespaces that are there already, by the machine that they are to be.
+    """
+    containers = containers or {}
     if shutil.which("ip") is None:
         pytest.skip("ip is not installed (apt-get install iproute2)")
     lab = Lab(f"gd{os.getpid()}", folder)
     names = [lab.namespace(machine) for machine in ("net", *MACHINES)]
     made = []
     try:
-        for name in names:
-            if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode:
+        for machine, name in zip(("net", *MACHINES), names, strict=True):
+            made_how = ("attach", name, str(containers[machine])) if machine in containers else ("add", name)
+            if subprocess.run(["ip", "netns", *made_how], capture_output=True).returncode:
                 pytest.skip("needs the right to make network namespaces (root)")
             made.append(name)
         _batch(names[0], "link set lo up", "link add switch type bridge", "link set switch up")
@@ -366,24 +371,32 @@ def _wait_for(lab: Lab, address: str, name: str, log: Path) -> None:
 
 
 @contextmanager
+def around(lab: Lab, root: list[str], com: list[str]) -> Iterator[None]:
+    """Root, com and the resolvers on their machines; more lines for root's zone and com's."""
+    _need("nsd", "knotd", "unbound")
+    with ExitStack() as stack:
+        stack.enter_context(_start_root(lab, _folder(lab.folder, "root"), root))
+        stack.enter_context(_start_com(lab, _folder(lab.folder, "com"), com))
+        stack.enter_context(_start_unbound(lab, _folder(lab.folder, "unbound")))
+        stack.enter_context(_start_named(lab, _folder(lab.folder, "named")))
+        _wait_for(lab, ROOT[0], ".", lab.folder / "root" / "log")
+        _wait_for(lab, COM[0], "com.", lab.folder / "com" / "log")
+        yield
+
+
+@contextmanager
 def standing(
     folder: Path, root: list[str], com: list[str], ns1: Mapping[str, str], ns2: Mapping[str, str]
 ) -> Iterator[Lab]:
     """The whole of it: more lines for root's zone and com's, and the zone files of ns1 and ns2, by zone."""
-    _need("nsd", "knotd", "unbound")
     with ExitStack() as stack:
         lab = stack.enter_context(machines(folder))
-        stack.enter_context(_start_root(lab, _folder(folder, "root"), root))
-        stack.enter_context(_start_com(lab, _folder(folder, "com"), com))
-        stack.enter_context(_start_unbound(lab, _folder(folder, "unbound")))
-        stack.enter_context(_start_named(lab, _folder(folder, "named")))
         stack.enter_context(_start_odd(lab))
         for machine, files in (("ns1", ns1), ("ns2", ns2)):
             lab.servers[machine] = stack.enter_context(start_geodns(lab, machine, files))
+        stack.enter_context(around(lab, root, com))
         for server in lab.servers.values():
             server.ports()
-        _wait_for(lab, ROOT[0], ".", folder / "root" / "log")
-        _wait_for(lab, COM[0], "com.", folder / "com" / "log")
         yield lab
 
 

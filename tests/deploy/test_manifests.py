@@ -21,6 +21,7 @@ PAGE_LINES = 70
 RUN_BY = {
     "README.md": "containers/test_image.py",
     "compose.md": "containers/test_compose.py",
+    "docker.md": "containers/test_docker.py",
     "swarm.md": "containers/test_swarm.py",
     "kubernetes/README.md": "containers/test_kubernetes.py",
     "systemd/README.md": "containers/test_systemd.py",
@@ -159,9 +160,10 @@ def test_the_unit_is_without_mistakes(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     text = (DEPLOY / "systemd/geodns.service").read_text()
-    unit = tmp_path / "geodns.service"
+    unit, sockets = tmp_path / "geodns.service", tmp_path / "geodns.socket"
     unit.write_text(text.replace("/opt/geodns/bin/geodns", str(program)))
-    done = systemd_analyze("verify", "--man=no", str(unit))
+    sockets.write_text((DEPLOY / "systemd/geodns.socket").read_text())
+    done = systemd_analyze("verify", "--man=no", str(unit), str(sockets))
     assert "" == "\n".join(line for line in done.stderr.splitlines() if "geodns" in line)
 
 

@@ -126,8 +126,9 @@ class Process:
 class Load:
     """A client that never stops asking, by UDP and by TCP, and looks at every answer."""
 
-    def __init__(self, port: int, per_connection: int = sys.maxsize) -> None:
+    def __init__(self, port: int, per_connection: int = sys.maxsize, host: str = "127.0.0.1") -> None:
         self.per_connection = per_connection  # queries over TCP
+        self.host = host
         self.asked = 0
         self.lost = 0
         self.torn: list[list[str]] = []
@@ -149,7 +150,7 @@ class Load:
             thread.join()
 
     def _over_udp(self, port: int) -> None:
-        client = Client(port)
+        client = Client(port, self.host)
         client.socket.settimeout(5)
         while not self._stop.is_set():
             try:
@@ -160,7 +161,7 @@ class Load:
     def _over_tcp(self, port: int) -> None:
         while not self._stop.is_set():
             try:
-                with socket.create_connection(("127.0.0.1", port), 5) as sock:
+                with socket.create_connection((self.host, port), 5) as sock:
                     for _ in range(self.per_connection):
                         dns.query.send_tcp(sock, dns.message.make_query("version.example.com", "TXT"))
                         message, _ = dns.query.receive_tcp(sock)
@@ -186,6 +187,7 @@ def serving(
     config: str | None = None,
     environment: dict[str, str] | None = None,
     before: tuple[str, ...] = (),
+    pass_fds: tuple[int, ...] = (),
 ) -> Iterator[Process]:
     """`geodns serve` in `folder`, with a quick config unless `config` is given; ended when the block ends.
 
@@ -195,7 +197,7 @@ def serving(
     overrides = "{127.0.0.0/8: database}"
     text = config or f"geo: {{databases: [{TEST_DATABASE}], overrides: {overrides}}}\n"
     (folder / "geodns.yaml").write_text(text)
-    command = [*before, sys.executable, "-m", "geodns", "serve", *arguments]
+    command = [*before, sys.executable, "-m", "geodns", "serve", "--log", "text", *arguments]
     for address in listen:
         command += ["--listen", address]
     popen = subprocess.Popen(
@@ -203,6 +205,7 @@ def serving(
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
+        pass_fds=pass_fds,
         env={**os.environ, "NOTIFY_SOCKET": "", "PYTHONPATH": str(Path(__file__).parents[2])}
         | (environment or {}),
     )

@@ -1,17 +1,30 @@
 """A server that is started beside a running one takes over, and nothing is lost."""
 
+import fcntl
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
+import dns.message
+import dns.query
 import pytest
 
 from geodns.config import Listen
 from geodns.server import activation, takeover
 from tests.ports import free_port
-from tests.server.serving import IS_NATIVE_BUILT, Client, Load, serving, write_zone
+from tests.server.serving import (
+    IS_NATIVE_BUILT,
+    PATIENCE_SECONDS,
+    Client,
+    Load,
+    Process,
+    query,
+    serving,
+    texts,
+    write_zone,
+)
 
 
 @pytest.fixture
@@ -27,7 +40,7 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-ENGINES = [("auto", "auto", "auto"), ("python", "native", "python")]
+ENGINES = [("auto", "auto", "auto"), ("python", "python", "native", "python")]
 
 
 @pytest.mark.parametrize("engines", ENGINES if IS_NATIVE_BUILT else ENGINES[:1])
@@ -108,29 +121,92 @@ def test_nobody_to_ask() -> None:
 
 
 ACTIVATED = """
-import os, socket, sys
-sockets = [socket.socket(socket.AF_INET, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
-port = int(os.environ["TEST_PORT"])
-sockets[0].bind(("127.0.0.1", port))
-sockets[1].bind(("127.0.0.1", port))
-sockets[1].listen()
-copies = [os.dup(one.fileno()) for one in sockets]
-for at, copy in enumerate(copies):
-    os.dup2(copy, 3 + at)
-os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b"}
-os.execv(sys.argv[1], [*sys.argv[1:], "--listen", f"127.0.0.1:{port}"])
+import os, sys
+descriptors = list(map(int, os.environ["TEST_SOCKETS"].split()))
+for at, descriptor in enumerate(descriptors):
+    os.dup2(descriptor, 3 + at)
+    os.close(descriptor)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(descriptors)), "LISTEN_FDNAMES": "a:b"}
+os.execv(sys.argv[1], sys.argv[1:])
 """
+ABOVE_ALL = 100  # where descriptors are in nobody's way: a server looks for its own from 3 on
 
 
-def test_sockets_of_the_service_manager_are_used(folder: Path) -> None:
-    """sd_listen_fds(3): the server answers on what was bound for it, over UDP and TCP."""
-    environment = {"TEST_PORT": str(free_port())}
-    before = (sys.executable, "-c", ACTIVATED)
-    with serving(folder, listen=(), environment=environment, before=before) as server:
-        (port,) = server.ports()
-        with Load(port) as load:
-            assert ["a 1", "b 1"] == Client(port).texts("version.example.com")
+class Manager:
+    """Has sockets at one address for as long as it lives, as systemd does, and starts servers with them."""
+
+    def __init__(self, udp_sockets: int = 1) -> None:
+        self.port = free_port()
+        self.listen = f"127.0.0.1:{self.port}"
+        self.sockets = []
+        for kind in (*[socket.SOCK_DGRAM] * udp_sockets, socket.SOCK_STREAM):
+            with socket.socket(socket.AF_INET, kind) as low:
+                self.sockets.append(socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, ABOVE_ALL)))
+            self.sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self.sockets[-1].bind(("127.0.0.1", self.port))
+        self.sockets[-1].listen()
+
+    def serving(self, folder: Path, engine: str) -> AbstractContextManager[Process]:
+        descriptors = tuple(one.fileno() for one in self.sockets)
+        return serving(
+            folder,
+            *("--engine", engine),
+            listen=(self.listen,),
+            environment={"TEST_SOCKETS": " ".join(map(str, descriptors))},
+            before=(sys.executable, "-c", ACTIVATED),
+            pass_fds=descriptors,
+        )
+
+    def close(self) -> None:
+        for one in self.sockets:
+            one.close()
+
+
+@pytest.fixture(params=[1, 3], ids=["one UDP socket", "three UDP sockets"])
+def manager(request: pytest.FixtureRequest) -> Iterator[Manager]:
+    manager = Manager(request.param)
+    yield manager
+    manager.close()
+
+
+def ask_later(port: int) -> tuple[Client, socket.socket]:
+    """A query over UDP and one over TCP that nobody answers yet."""
+    asking = Client(port)
+    asking.socket.send(query("version.example.com"))
+    stream = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+    dns.query.send_tcp(stream, dns.message.make_query("version.example.com", "TXT"))
+    return asking, stream
+
+
+@pytest.mark.parametrize("engine", ["python", *["native"] * IS_NATIVE_BUILT])
+def test_sockets_of_the_service_manager_outlive_the_server(
+    folder: Path, stack: ExitStack, manager: Manager, engine: str
+) -> None:
+    """sd_listen_fds(3): servers one after the other answer on what was bound for them; what is asked while
+    there is none waits for the next one, over UDP and TCP. Who takes over by the way leaves the sockets
+    whole as well.
+    """
+    with manager.serving(folder, engine) as server:
+        server.ports()
+        with Load(manager.port) as load:
+            assert ["a 1", "b 1"] == Client(manager.port).texts("version.example.com")
         assert (0, []) == (load.lost, load.torn)
+        assert 0 == server.end()
+    for version in (2, 3):
+        waiting = [ask_later(manager.port) for _ in range(10)]
+        write_zone(folder / "zones", version)
+        server = stack.enter_context(manager.serving(folder, engine))
+        server.ports()
+        for asking, stream in waiting:
+            assert [f"a {version}", f"b {version}"] == texts(asking.socket.recv(65535))
+            with stream:
+                message, _ = dns.query.receive_tcp(stream)
+            assert [f"a {version}", f"b {version}"] == texts(message.to_wire())
+        if version == 2:
+            former = server
+            server = stack.enter_context(serving(folder, "--engine", engine, listen=(manager.listen,)))
+            server.wait_for(f"took over from process {former.popen.pid}")
+            assert 0 == former.wait()
         assert 0 == server.end()
 
 

@@ -29,7 +29,7 @@ class Engine:
         self.does: dict[bytes, Callable[[], bytes | None]] = {}
         self.calls: list[tuple[bytes, str, bool]] = []
 
-    def __call__(self, packet, client, snapshot, draw, now, stream):
+    def __call__(self, packet, client, snapshot, draw, now, stream, trace, left):
         self.calls.append((packet, client, stream))
         return self.does.get(packet, lambda: packet)()
 

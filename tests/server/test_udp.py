@@ -26,7 +26,7 @@ class Engine:
         self.calls: list[tuple[bytes, str, bool]] = []
         self.draws: list[tuple[int, int]] = []
 
-    def __call__(self, packet, client, snapshot, draw, now, stream):
+    def __call__(self, packet, client, snapshot, draw, now, stream, trace, left):
         self.calls.append((packet, client, stream))
         self.draws.append((draw, now))
         return self.does.get(packet, lambda: packet)()

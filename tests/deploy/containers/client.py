@@ -2,6 +2,7 @@
 
 usage: client.py ask PROTOCOL NAME TYPE CLASS ADDRESS...   each one's answer, or why there is none, as JSON
        client.py resolve NAME ADDRESS...                   asks until stdin ends; then the counts as JSON
+       client.py insist NAME ADDRESS                       the same of one server, once each, with patience
 
 Needs nothing but dnspython, which is in the image.
 """
@@ -19,6 +20,7 @@ import dns.rcode
 
 ASK_SECONDS = 2.0
 TRY_SECONDS = 0.4  # as Unbound waits for a server that it knows nothing of (376 ms)
+INSIST_SECONDS = 20.0  # longer than any restart
 TRIES_EACH = 4  # of a server, before the client is told SERVFAIL
 PAUSE_SECONDS = 0.002  # between questions: a few hundred in a second
 
@@ -40,7 +42,9 @@ def _ask(protocol: str, name: str, rtype: str, rclass: str, address: str) -> lis
     return sorted(rdata.to_text().strip('"') for rrset in answer.answer for rdata in rrset)
 
 
-def resolve(name: str, *addresses: str) -> dict[str, float]:
+def resolve(
+    name: str, *addresses: str, seconds: float = TRY_SECONDS, tries_each: int = TRIES_EACH
+) -> dict[str, float]:
     """Ask for `name` as a resolver does: a server, and the next one when no answer comes in time."""
     counts: dict[str, float] = {"asked": 0, "lost": 0, "retried": 0, "slowest": 0.0}
     chance = random.Random(1)
@@ -49,8 +53,8 @@ def resolve(name: str, *addresses: str) -> dict[str, float]:
         order = list(addresses)
         chance.shuffle(order)
         tries = 0
-        for address in order * TRIES_EACH:
-            if _answers(name, address):
+        for address in order * tries_each:
+            if _answers(name, address, seconds):
                 break
             tries += 1
         else:
@@ -63,10 +67,15 @@ def resolve(name: str, *addresses: str) -> dict[str, float]:
     return counts
 
 
-def _answers(name: str, address: str) -> bool:
+def insist(name: str, address: str) -> dict[str, float]:
+    """Ask the one server once each time: what it does not answer is lost."""
+    return resolve(name, address, seconds=INSIST_SECONDS, tries_each=1)
+
+
+def _answers(name: str, address: str, seconds: float) -> bool:
     question = dns.message.make_query(name, "TXT")
     try:
-        answer = dns.query.udp(question, address, timeout=TRY_SECONDS)
+        answer = dns.query.udp(question, address, timeout=seconds)
     except (dns.exception.Timeout, OSError):
         return False
     return answer.rcode() == dns.rcode.NOERROR and bool(answer.answer)
@@ -74,7 +83,7 @@ def _answers(name: str, address: str) -> bool:
 
 def main() -> None:
     command, *arguments = sys.argv[1:]
-    result = ask(*arguments) if command == "ask" else resolve(*arguments)
+    result = {"ask": ask, "resolve": resolve, "insist": insist}[command](*arguments)
     print(json.dumps(result), flush=True)
 
 

@@ -12,7 +12,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,8 @@ from tests.deploy.containers.engine import LABEL, ROOT, RUN, SANDBOX, docker, wa
 NETWORKS = {"one": ("198.51.100", "2001:db8:1:"), "two": ("203.0.113", "2001:db8:2:")}
 SERVERS = {"ns1": "one", "ns2": "two"}
 SERVER, CLIENT = 53, 77  # the last part of an address, decimal for IPv4 and hexadecimal for IPv6
-TEST_SECONDS = 600
-FIRST_TEST_SECONDS = 1500  # which makes the images, and may have to bootstrap the base
+TEST_SECONDS = 600  # without its fixtures: each command of theirs has its own limit
+REASON_CHARACTERS = 2000  # of what a program said that failed: its end
 
 FIGURES: list[str] = []
 """What was measured, for the end of the run."""
@@ -42,7 +44,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in here:
-        item.add_marker(pytest.mark.timeout(FIRST_TEST_SECONDS if item is here[0] else TEST_SECONDS))
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
 
 
 def addresses(network: str, host: int) -> tuple[str, str]:
@@ -60,11 +62,24 @@ def the_engine() -> Iterator[None]:
     with (engine.CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         engine.remove_all()
+        engine.remove_half_made()
+        if reason := engine.why_no_prefixes() or _why_no_supplies():
+            pytest.skip(reason)
         try:
             yield
         finally:
             engine.remove_all()
             engine.remove_stages()
+
+
+def _why_no_supplies() -> str | None:
+    began = time.monotonic()
+    try:
+        engine.fetch()
+    except AssertionError as error:
+        return f"this machine can not supply what the images are made of: {str(error)[-REASON_CHARACTERS:]}"
+    figure(f"packages, wheels and crates: {time.monotonic() - began:.0f} s")
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -80,15 +95,28 @@ def build_base(base: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def image(base: str, build_base: str) -> str:
-    """deploy/Dockerfile, built."""
+def rust_base(base: str) -> str:
+    """The image that stands in for RUST_BASE; where this machine has no Rust, one without cargo."""
+    return engine.rust_base(f"geodns-test-rust:{RUN}") if engine.HAS_RUST else base
+
+
+@pytest.fixture(scope="session")
+def bases(base: str, build_base: str, rust_base: str) -> dict[str, str]:
+    """The build arguments of deploy/Dockerfile."""
+    return {"BASE": base, "BUILD_BASE": build_base, "RUST_BASE": rust_base}
+
+
+def build_geodns(name: str, bases: dict[str, str]) -> tuple[str, str]:
+    """deploy/Dockerfile, built; its name, and what was said on the way."""
+    arguments = [part for key, value in bases.items() for part in ("--build-arg", f"{key}={value}")]
+    return engine.build_telling(name, ROOT, "--file", str(ROOT / "deploy" / "Dockerfile"), *arguments)
+
+
+@pytest.fixture(scope="session")
+def image(base: str, bases: dict[str, str]) -> str:
+    """The image under test."""
     began = time.monotonic()
-    made = engine.build(
-        f"geodns-test:{RUN}",
-        ROOT,
-        *("--file", str(ROOT / "deploy" / "Dockerfile")),
-        *("--build-arg", f"BASE={base}", "--build-arg", f"BUILD_BASE={build_base}"),
-    )
+    made, _ = build_geodns(f"geodns-test:{RUN}", bases)
     own = engine.image_octets(made) - engine.image_octets(base)
     figure(f"image: built in {time.monotonic() - began:.0f} s, {own / 1e6:.0f} MB on top of its base")
     return made
@@ -99,9 +127,22 @@ def start(image: str, *options: str, command: tuple[str, ...] = ()) -> str:
     return docker("run", "--detach", "--label", f"{LABEL}={RUN}", *options, image, *command)
 
 
+def stop(container: str) -> tuple[float, float]:
+    """`docker stop`: the seconds from the command to the server's end, and to the end of the command.
+
+    In between the engine takes the container's network and file system apart.
+    """
+    began = time.time()
+    docker("stop", container)
+    took = time.time() - began
+    said = docker("inspect", "--format", "{{.State.FinishedAt}}", container)
+    ended = datetime.fromisoformat(f"{said[:19]}+00:00").timestamp() + float(f"0{said[19:].rstrip('Z')}")
+    return ended - began, took
+
+
 def says_ready(container: str) -> bool:
     done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
-    return "geodns: ready:" in done.stderr
+    return "ready: " in done.stderr
 
 
 def is_healthy(container: str) -> bool:
@@ -228,20 +269,19 @@ def pair(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]
             docker("network", "rm", name, check=False)
 
 
-class Resolving:
-    """The client asks all the time while the block runs; afterwards `counts` says how it went."""
+class Asking:
+    """client.py in a container asks all the time while the block runs; then `counts` says how it went."""
 
-    def __init__(self, pair: Pair) -> None:
-        program = ("python3", "/client.py", "resolve", "a.any.example.com", *pair.all_addresses())
+    def __init__(self, container: str, *command: str) -> None:
         self._popen = subprocess.Popen(
-            ["docker", "exec", "--interactive", pair.client, *program],
+            ["docker", "exec", "--interactive", container, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self.counts: dict[str, float] = {}
 
-    def __enter__(self) -> "Resolving":
+    def __enter__(self) -> "Asking":
         assert self._popen.stdout is not None
         assert "asking\n" == self._popen.stdout.readline()
         return self
@@ -252,3 +292,51 @@ class Resolving:
         said, _ = self._popen.communicate()
         stop.cancel()
         self.counts = json.loads(said.splitlines()[-1])
+
+
+def resolving(pair: Pair) -> Asking:
+    """The client asks as a resolver does."""
+    program = ("python3", "/client.py", "resolve", "a.any.example.com")
+    return Asking(pair.client, *program, *pair.all_addresses())
+
+
+# Machines with systemd
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A container with systemd as its first process."""
+
+    container: str
+
+    def run(self, *command: str, check: bool = True) -> str:
+        return docker("exec", self.container, *command, check=check)
+
+    @property
+    def pid(self) -> int:
+        return int(docker("inspect", "--format", "{{.State.Pid}}", self.container))
+
+
+@pytest.fixture(scope="session")
+def machine_image(the_engine: None) -> str:
+    """A machine as one rents it: Python, systemd, git, SSH; its pip has wheels and no index."""
+    made = engine.import_image(engine.machine_tar(), f"geodns-test-machine:{RUN}")
+    return engine.build_base(made, f"geodns-test-machine-with-wheels:{RUN}")
+
+
+@contextmanager
+def booted(image: str, *options: str) -> Iterator[str]:
+    """A machine that has no network yet, booted; its container."""
+    command = ["--tmpfs", "/run", "--tmpfs", "/run/lock", "--env", "container=docker", "--network", "none"]
+    if docker("info", "--format", "{{.CgroupVersion}}") == "1":
+        command += ["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--cap-add", "SYS_ADMIN"]
+        command += ["--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"]
+    else:
+        command += ["--cgroupns", "private", "--privileged"]
+    machine = Machine(start(image, *command, *options, command=("/lib/systemd/systemd",)))
+    try:
+        up = ("systemctl", "is-system-running")
+        wait_until("systemd", lambda: machine.run(*up, check=False) in ("running", "degraded"))
+        yield machine.container
+    finally:
+        docker("rm", "--force", "--volumes", machine.container, check=False)

@@ -33,15 +33,14 @@ def compose_command() -> list[str]:
 class Compose:
     """The folder deploy/, and an environment that makes what comes of it this run's own."""
 
-    def __init__(self, zones: Path, base: str, build_base: str) -> None:
+    def __init__(self, zones: Path, bases: dict[str, str]) -> None:
         self.command = compose_command()
         self.image = f"geodns-test-compose:{RUN}"
         self.environment = {
-            "COMPOSE_PROJECT_NAME": f"geodns-test-{RUN}",
+            "COMPOSE_PROJECT_NAME": f"{engine.PROJECT}{RUN}",
             "GEODNS_IMAGE": self.image,
             "GEODNS_ZONES": str(zones),
-            "GEODNS_BASE": base,
-            "GEODNS_BUILD_BASE": build_base,
+            **{f"GEODNS_{name}": value for name, value in bases.items()},
             "DOCKER_BUILDKIT": "0",
             **PORTS,
         }
@@ -61,10 +60,8 @@ class Compose:
 
 
 @pytest.fixture(scope="module")
-def compose(
-    image: str, base: str, build_base: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Compose]:
-    compose = Compose(zone_folder(tmp_path_factory.mktemp("compose")), base, build_base)
+def compose(image: str, bases: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    compose = Compose(zone_folder(tmp_path_factory.mktemp("compose")), bases)
     try:
         yield compose
     finally:

@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
+import time
 from pathlib import Path
+from statistics import median
 
 import pytest
 
-from tests.deploy.containers.conftest import figure, says_ready, start, zone_folder
+from tests.deploy.containers.conftest import build_geodns, figure, says_ready, start, stop, zone_folder
 from tests.deploy.containers.engine import (
     AS_ROOT,
+    HAS_RUST,
     PATIENCE_SECONDS,
     RUN,
     SANDBOX,
@@ -23,6 +27,7 @@ from tests.deploy.containers.engine import (
 from tests.deploy.pages import DEPLOY, commands
 
 COMPILERS = ("cc", "gcc", "g++", "clang", "tcc", "rustc", "cargo", "go", "as", "ld", "make", "pip", "pip3")
+STOP_SECONDS = 2.0
 NET_BIND_SERVICE = 1 << 10  # <linux/capability.h>
 
 
@@ -35,6 +40,48 @@ def test_there_is_no_compiler_and_no_pip(image: str) -> None:
     """The last stage has what runs, and nothing that builds."""
     code = f"import shutil; print([name for name in {COMPILERS} if shutil.which(name)])"
     assert "[]" == docker("run", "--rm", "--entrypoint", "python3", image, "-c", code)
+
+
+def engine_of(image: str) -> str:
+    """Which engine serves, as the ready line says it."""
+    container = start(image, *SANDBOX)
+    wait_until("ready", lambda: says_ready(container))
+    done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
+    docker("rm", "--force", container)
+    return re.findall(r"ready: .*\(engine (.*)\)", done.stderr)[0]
+
+
+@pytest.mark.skipif(not HAS_RUST, reason="there is no Rust toolchain to build the native engine with")
+def test_the_native_engine_serves(image: str) -> None:
+    """Built by RUST_BASE, it is what answers."""
+    assert "native" == engine_of(image)
+
+
+def test_without_rust_the_python_engine_serves(bases: dict[str, str]) -> None:
+    """RUST_BASE=$BASE is an image, too: the build says what is missing, and so does the server."""
+    made, said = build_geodns(f"geodns-test-python:{RUN}", bases | {"RUST_BASE": bases["BASE"]})
+    assert "this image has the Python engine and no native one" in said
+    assert engine_of(made).startswith("python: ")
+    docker("rmi", made)
+
+
+def test_stopping_is_quick_however_early(image: str) -> None:
+    """`docker stop` right after `docker start` ends it in less than 2 s, and no time by a kill after ten.
+
+    The median of some moments of the start: what else the machine does makes one of them slower.
+    """
+    took = []
+    for seconds in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 1.0):
+        container = docker("create", "--label", f"geodns-tests={RUN}", *SANDBOX, image)
+        docker("start", container)
+        time.sleep(seconds)
+        took.append(stop(container)[0])
+        assert "0" == docker("inspect", "--format", "{{.State.ExitCode}}", container), f"after {seconds} s"
+        docker("rm", container)
+    figure(
+        "docker stop at seven moments of the start: ended after " + ", ".join(f"{one:.2f} s" for one in took)
+    )
+    assert median(took) < STOP_SECONDS
 
 
 def test_it_is_told_how_large(image: str, base: str) -> None:
@@ -156,7 +203,7 @@ def test_as_kubernetes_starts_it(image: str, tmp_path: Path) -> None:
         try:
             assert served.stderr is not None
             said = [served.stderr.readline()]
-            while said[-1] and "geodns: ready: " not in said[-1]:
+            while said[-1] and "ready: " not in said[-1]:
                 said.append(served.stderr.readline())
             assert said[-1], said
             port = "/proc/sys/net/ipv4/ip_unprivileged_port_start"

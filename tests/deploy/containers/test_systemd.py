@@ -6,23 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.deploy.containers import engine
-from tests.deploy.containers.conftest import figure, start
-from tests.deploy.containers.engine import ROOT, RUN, docker, wait_until
+from tests.deploy.containers.conftest import Asking, Machine, booted, figure
+from tests.deploy.containers.engine import ROOT, docker, wait_until
 from tests.deploy.pages import DEPLOY, commands
 
 NET_BIND_SERVICE = 1 << 10  # <linux/capability.h>
 SOURCES = ("deploy", "geo-db", "geodns", "pyproject.toml", "README.md", "zones")
+SOURCES_AT = "/src"
+CLIENT = ROOT / "tests" / "deploy" / "containers" / "client.py"
 
 
-class Machine:
-    """A container with systemd as its first process, and this repository in /src."""
-
-    def __init__(self, container: str) -> None:
-        self.container = container
+class Geodns(Machine):
+    """A machine with this repository in /src, and geodns as its unit."""
 
     def run(self, *command: str, check: bool = True) -> str:
-        return docker("exec", "--workdir", "/src", self.container, *command, check=check)
+        return docker("exec", "--workdir", SOURCES_AT, self.container, *command, check=check)
 
     def shown(self, what: str) -> str:
         """A property of the unit."""
@@ -34,34 +32,23 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(the_engine: None) -> Iterator[Machine]:
-    base = engine.import_image(engine.base_tar("systemd", "procps"), f"geodns-test-systemd:{RUN}")
-    image = engine.build_base(base, f"geodns-test-systemd-build:{RUN}")
-    options = ["--tmpfs", "/run", "--tmpfs", "/run/lock", "--env", "container=docker", "--network", "none"]
-    if docker("info", "--format", "{{.CgroupVersion}}") == "1":
-        options += ["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--cap-add", "SYS_ADMIN"]
-        options += ["--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"]
-    else:
-        options += ["--cgroupns", "private", "--privileged"]
-    machine = Machine(start(image, *options, command=("/lib/systemd/systemd",)))
-    docker("exec", machine.container, "mkdir", "/src")
-    up = ("systemctl", "is-system-running")
-    wait_until("systemd", lambda: machine.run(*up, check=False) in ("running", "degraded"))
-    for name in SOURCES:
-        docker("cp", str(ROOT / name), f"{machine.container}:/src/{name}")
-    yield machine
-    docker("rm", "--force", "--volumes", machine.container, check=False)
+def machine(machine_image: str) -> Iterator[Geodns]:
+    with booted(machine_image, "--hostname", "plain") as container:
+        docker("exec", container, "mkdir", SOURCES_AT)
+        for name in SOURCES:
+            docker("cp", str(ROOT / name), f"{container}:{SOURCES_AT}/{name}")
+        yield Geodns(container)
 
 
 @pytest.fixture(scope="module")
-def installed(machine: Machine) -> Machine:
+def installed(machine: Geodns) -> Geodns:
     """The machine after the page's commands, all of them in their order."""
     for line in commands(DEPLOY / "systemd" / "README.md"):
         machine.run(*shlex.split(line))
     return machine
 
 
-def test_the_page_does_what_it_says(installed: Machine) -> None:
+def test_the_page_does_what_it_says(installed: Geodns) -> None:
     """Installed, changed, reloaded and upgraded, it answers; and systemd knows what of."""
     assert installed.answers()
     assert "active" == installed.run("systemctl", "is-active", "geodns")
@@ -69,7 +56,7 @@ def test_the_page_does_what_it_says(installed: Machine) -> None:
     assert "0" == installed.shown("NRestarts")
 
 
-def test_the_sandbox_holds(installed: Machine) -> None:
+def test_the_sandbox_holds(installed: Geodns) -> None:
     """Not root, one capability, no new privileges, filtered system calls, and nothing to complain of."""
     pid = installed.shown("MainPID")
     status = installed.run("cat", f"/proc/{pid}/status")
@@ -83,12 +70,12 @@ def test_the_sandbox_holds(installed: Machine) -> None:
     assert [] == [line for line in log.splitlines() if complaint.search(line)]
 
 
-def test_systemd_finds_nothing_wrong(installed: Machine) -> None:
+def test_systemd_finds_nothing_wrong(installed: Geodns) -> None:
     """systemd-analyze verify, on a machine that has all that the unit names."""
     assert "" == installed.run("systemd-analyze", "verify", "--man=no", "geodns.service")
 
 
-def test_a_zone_edit_is_served(installed: Machine) -> None:
+def test_a_zone_edit_is_served(installed: Geodns) -> None:
     """What root saves in /etc/geodns/zones is served, though the server may write nothing there."""
     new = "sed 's/192.0.2.50/192.0.2.51/' zones/example.com.yaml > /etc/geodns/zones/example.com.yaml"
     installed.run("sh", "-c", new)
@@ -99,7 +86,23 @@ def test_a_zone_edit_is_served(installed: Machine) -> None:
     wait_until("the edit", lambda: "192.0.2.51" in installed.run("/opt/geodns/bin/python", "-c", ask))
 
 
-def test_it_comes_back_when_it_is_killed(installed: Machine) -> None:
+def test_a_restart_loses_no_query(installed: Geodns) -> None:
+    """`systemctl restart`, as an upgrade has it: what is asked meanwhile waits in the sockets."""
+    docker("cp", str(CLIENT), f"{installed.container}:/client.py")
+    insisting = ("/opt/geodns/bin/python", "/client.py", "insist", "example.com", "127.0.0.1")
+    with Asking(installed.container, *insisting) as asking:
+        before = installed.shown("MainPID")
+        installed.run("systemctl", "restart", "geodns")
+        assert before != installed.shown("MainPID")
+    counts = asking.counts
+    figure(
+        f"systemd, a restart with geodns.socket: {counts['asked']:.0f} asked, {counts['lost']:.0f} lost, "
+        f"slowest {counts['slowest']:.2f} s"
+    )
+    assert 0 == counts["lost"]
+
+
+def test_it_comes_back_when_it_is_killed(installed: Geodns) -> None:
     """Restart=always: a second later it answers again."""
     pid = installed.shown("MainPID")
     installed.run("kill", "-KILL", pid)
@@ -107,7 +110,7 @@ def test_it_comes_back_when_it_is_killed(installed: Machine) -> None:
     figure(f"systemd: back after kill -9 in {took:.1f} s")
 
 
-def test_it_ends_cleanly(installed: Machine) -> None:
+def test_it_ends_cleanly(installed: Geodns) -> None:
     """`systemctl stop` ends it by its own will, with exit code 0."""
     installed.run("systemctl", "stop", "geodns")
     assert ("success", "0") == (installed.shown("Result"), installed.shown("ExecMainStatus"))
