@@ -64,6 +64,7 @@ QUERY_TYPE_ANY = 255  # RFC 1035 section 3.2.3
 _LABEL = re.compile(rb"[a-zA-Z0-9_](?:[a-zA-Z0-9_/-]*[a-zA-Z0-9_])?")
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+T = TypeVar("T")
 
 
 class Server(Protocol):
@@ -240,7 +241,7 @@ class Api:
     async def _records(self, request: web.Request, query: RecordsQuery) -> web.StreamResponse:
         allow(request, WORK_SECONDS)
         file, stored = await self._read(_zone_of(request))
-        found = await self._performed(List(file, query.search, query.limit))
+        found = await self._performed(List(file, query.search, query.limit), Document)
         return await send(request, found._replace(etag=stored.etag))
 
     async def _record(self, request: web.Request, query: NoQuery) -> web.StreamResponse:
@@ -248,7 +249,7 @@ class Api:
         zone = _zone_of(request)
         owner, rtype = _record_of(request, zone)
         file, stored = await self._read(zone)
-        found = await self._performed(Show(file, owner.wire, rtype))
+        found = await self._performed(Show(file, owner.wire, rtype), Document)
         return await send(request, found._replace(etag=stored.etag))
 
     async def _explain(self, request: web.Request, query: ExplainQuery) -> web.StreamResponse:
@@ -289,7 +290,7 @@ class Api:
         zone = _zone_named(query.zone)
         body = await self._body(request)
         name = self._server.file_of(zone)
-        outcome = await self._checked(Check(body, self._file(zone, body), name))
+        outcome = await self._performed(Check(body, self._file(zone, body), name), CheckOutcome)
         told = Checked(
             zone=str(zone),
             ok=outcome.is_good,
@@ -340,7 +341,7 @@ class Api:
         self, zone: Name, stored: Stored | None, task: Check | Edit, query: WriteQuery
     ) -> web.StreamResponse:
         """Have it checked; when it is good and nobody else has written meanwhile, write it."""
-        outcome = await self._checked(task)
+        outcome = await self._performed(task, CheckOutcome)
         is_gone = isinstance(task, Check) and task.after is None
         is_same = stored is not None and not is_gone and outcome.data == stored.data
         if not (query.dry_run or outcome.is_good):
@@ -353,7 +354,7 @@ class Api:
                 if is_gone
                 else (lambda: folder.write(directory, name, outcome.data, lambda etag: etag == seen))
             )
-        etag = None if is_gone else folder.etag_of(outcome.data)
+        etag = None if is_gone else await asyncio.to_thread(folder.etag_of, outcome.data)
         told = Written(
             zone=str(zone),
             file=self._file(zone, b"").name,
@@ -406,18 +407,12 @@ class Api:
             raise _changed(etag)
         return stored
 
-    async def _performed(self, task: List | Show) -> Document:
+    async def _performed(self, task: Task, kind: type[T]) -> T:
+        """The outcome, which is of this kind. Raises Refuse."""
         outcome = await self._server.perform(task)
         if isinstance(outcome, Refused):
             raise _refuse(outcome)
-        assert isinstance(outcome, Document)
-        return outcome
-
-    async def _checked(self, task: Check | Edit) -> CheckOutcome:
-        outcome = await self._server.perform(task)
-        if isinstance(outcome, Refused):
-            raise _refuse(outcome)
-        assert isinstance(outcome, CheckOutcome)
+        assert isinstance(outcome, kind)
         return outcome
 
 
@@ -435,8 +430,6 @@ ELSEWHERE = (
     ),
     Operation("GET", "/healthz", "ok, to everybody", AnyObject),
 )
-
-T = TypeVar("T")
 
 
 def _asked(

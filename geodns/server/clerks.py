@@ -21,6 +21,7 @@ from geodns.server.say import Sayer
 CLERKS_MAX = 2  # at a time: one zone of 100,000 records must not keep small ones waiting
 IDLE_SECONDS = 30.0  # until one without work goes, with its 60 MB; to start one takes half a second
 TASK_SECONDS = 120.0  # for a task; changing one of 100,000 records takes 20 of a core
+END_SECONDS = 2.0  # for one to end whose pipe has ended
 LARGE_OCTETS = 1 << 20  # of a task or its outcome, after which a clerk goes and gives its memory back
 NICENESS = 10  # answering comes first
 OUTCOME_OCTETS_MAX = 1 << 28  # what 64 MiB of zone may come to
@@ -135,7 +136,12 @@ class _Clerk:
 
     async def end(self) -> int:
         """Wait until it has ended, which it is about to; its exit code."""
-        return await self._process.wait()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                return await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            return await self._process.wait()
 
 
 def _how(code: int) -> str:
