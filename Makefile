@@ -6,7 +6,8 @@
 # make lint     ruff and mypy; cargo fmt and clippy
 # make native   build the native engine again; it is built with everything else where there is a Rust toolchain
 # make bench    beside the nameservers that are installed; writes benchmarks/RESULTS.md
-# make fuzz     longer: the native engine by random packets, the others with atheris (FUZZ_SECONDS, 300 each)
+# make fuzz     longer: the native engine by random packets, the others with atheris, the HTTP API with schemathesis
+#               (FUZZ_SECONDS, 300 each)
 
 # A Python that geodns runs on: the first of these that is 3.11 to 3.13.
 PYTHONS = python3 python3.13 python3.12 python3.11
@@ -62,6 +63,7 @@ fuzz: $(VENV)/installed-fuzz $(VENV)/native
 	fi
 	$(RUN) -m tests.fuzz.packets -max_total_time=$(FUZZ_SECONDS)
 	$(RUN) -m tests.fuzz.zones -max_total_time=$(FUZZ_SECONDS)
+	$(RUN) -m tests.fuzz.api $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(VENV) geodns/_native.*.so native/target build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -504,6 +504,12 @@ class Limits(_Part):
         ge=128 << 20,
         description="address space of the loading process; 100,000 records need 0.3 GB",
     )
+    http_body_octets: int = Field(
+        default=16 << 20,
+        ge=1 << 12,
+        le=source.FILE_OCTETS_MAX,
+        description="of a zone that is written over HTTP; 250,000 records, each a line",
+    )
     reload_quiet_milliseconds: int = Field(
         default=100,
         ge=1,

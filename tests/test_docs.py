@@ -16,6 +16,7 @@ from geodns.config import load_config
 from geodns.name import Name
 from geodns.zone import load_text
 from geodns.zone.files import zone_name
+from tests.server.api import TOKEN, Api, serving_api
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "geo-db").glob("*.md"))]
@@ -106,6 +107,15 @@ def port(folder: Path) -> Iterator[str]:
         server.stderr.read()
 
 
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server with the zones of the repository and an HTTP endpoint, and curl's header in a file."""
+    folder = tmp_path_factory.mktemp("api")
+    with serving_api(folder, zone=(ROOT / "zones" / "example.com.yaml").read_text()) as api:
+        (folder / "auth").write_text(f"Authorization: Bearer {TOKEN}\n")
+        yield api
+
+
 @pytest.mark.parametrize(
     ("place", "command", "expected"),
     commands(),
@@ -121,6 +131,13 @@ def test_a_command_does_what_the_page_says(
             pytest.skip("dig is not installed (apt-get install bind9-dnsutils)")
         port = request.getfixturevalue("port")
         arguments = [port if argument in ("5301", "5302") else argument for argument in arguments]
+    elif arguments[0] == "curl":
+        if shutil.which("curl") is None:
+            pytest.skip("curl is not installed (apt-get install curl)")
+        api: Api = request.getfixturevalue("control")
+        folder = api.folder
+        arguments = [argument.replace("http://127.0.0.1:5380", api.url) for argument in arguments]
+        arguments.insert(1, "--fail-with-body")
     elif arguments[0] == "geodns":
         arguments = [sys.executable, "-m", *arguments]
     environment = os.environ | {"COLUMNS": "120"}

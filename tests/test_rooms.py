@@ -34,8 +34,8 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
         "it looks at what was answered, and has no part in it",
     ),
     "server": (
-        {"name", "problems", "zone", "geo", "table", "engine", "config", "health", "traffic", "control"}
-        | {"_native"},
+        {"name", "problems", "zone", "geo", "table", "engine", "explain", "config", "health", "traffic"}
+        | {"control", "_native"},
         "it has the sockets and clocks and puts the others together",
     ),
     "control": (
@@ -58,6 +58,7 @@ ONLY = {
 # Libraries that only one room may know.
 LIBRARIES = {
     "yaml": {"zone", "config"},
+    "ruamel": {"zone"},
     "numpy": {"geo"},
     "maxminddb": {"geo"},
     "geoip2": {"geo"},

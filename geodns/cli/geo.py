@@ -38,6 +38,7 @@ def lookup(
       geodns geo lookup 192.0.2.1 2001:db8::1 --geo-db geo-db/city-lite.mmdb
     """
     from geodns.geo.database import DatabaseError
+    from geodns.geo.report import report
 
     locator = open_locator(read_config(config, databases))
     try:
@@ -45,7 +46,7 @@ def lookup(
     except DatabaseError as error:
         raise Failure(str(error)) from None
     if form == "json":
-        click.echo(json.dumps([_as_json(explanation) for explanation in found], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([report(explanation) for explanation in found], indent=2, ensure_ascii=False))
         return
     if not locator.databases:
         click.echo("geodns: no database is configured (--geo-db names one)", err=True)
@@ -87,33 +88,3 @@ def _place(found: "Explanation") -> str:
 def _said(place: Any) -> str:
     words = [*place.codes()[:1], *([f"AS{place.asn}"] if place.asn else [])]
     return " ".join(words) or "not in it"
-
-
-def _as_json(found: "Explanation") -> dict[str, Any]:
-    place = found.place
-    return {
-        "address": str(found.asked),
-        "used": str(found.used),
-        "embedding": found.embedding.name if found.embedding else None,
-        "special": found.special.what if found.special else None,
-        "override": {"prefix": str(found.override.prefix), "place": found.override.place}
-        if found.override
-        else None,
-        "located": found.is_located,
-        "codes": list(place.codes()),
-        "names": list(found.names),
-        "latitude": place.latitude,
-        "longitude": place.longitude,
-        "asn": place.asn or None,
-        "organization": place.organization or None,
-        "databases": [
-            {
-                "file": source.file,
-                "type": source.type,
-                "prefix": str(source.prefix),
-                "codes": list(source.place.codes()),
-                "asn": source.place.asn or None,
-            }
-            for source in found.sources
-        ],
-    }

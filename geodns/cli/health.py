@@ -17,7 +17,6 @@ from geodns.cli.common import counted, read_config, tell
 
 if TYPE_CHECKING:
     from geodns.config import Config
-    from geodns.health.overrides import Line
     from geodns.table.steer import Steer
     from geodns.zone.model import CheckedZone
 
@@ -126,7 +125,7 @@ def auto(target: str, config: Path | None, zones: Path | None) -> None:
     tell(edited.problems)
     if edited.problems:
         raise Failure(f"{file} was not changed")
-    others = _others(settings, target)
+    others = overrides.holding(target, overrides.read(file).lines, _steers(settings), time.time())
     if not edited.removed:
         hint = f"; it is forced by {others[0].place} ({others[0].target})" if others else ""
         raise Failure(f'no line of {file} has the target "{target}"{hint}')
@@ -153,23 +152,6 @@ def _force(
     end = "" if until is None else f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M:%S} UTC"
     matched = f"{counted(reach.values, 'value')} in {counted(reach.records, 'record')}"
     click.echo(f"{printable(target)} is {state}{end}: {matched} ({config.overrides_file})")
-
-
-def _others(config: "Config", target: str) -> "list[Line]":
-    """The lines that force something of what the target matches."""
-    from geodns.health import overrides
-
-    now = time.time()
-    lines = [line for line in overrides.read(config.overrides_file).lines if line.holds(now)]
-    if not lines:
-        return []
-    own = overrides.Matcher([overrides.Line(target, True, None, "", "", 0)])
-    matcher = overrides.Matcher(lines)
-    found: dict[overrides.Line, None] = {}
-    for steer in _steers(config):
-        spots = own.find(steer)
-        found.update((line, None) for spot, line in matcher.find(steer).items() if spot in spots)
-    return list(found)
 
 
 def _steers(config: "Config") -> "Iterator[Steer]":

@@ -53,8 +53,8 @@ class ControlApp:
     """Serves on sockets that listen already. All methods are for the event loop's thread.
 
     `token`, `limits` and `is_serving` may be assigned at any time; as long as nothing is served, only
-    OPEN_PATHS are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths, behind
-    the same guard; a `Refuse` that they raise becomes the answer.
+    OPEN_PATHS are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths, with
+    the same guard before them; a `Refuse` that they raise becomes the answer.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class ControlApp:
                     raise Refuse(503, "the zones are not loaded yet")
             return await handler(request)
         except Refuse as error:
-            return error_reply(error.status, error.what)
+            return error_reply(error.status, error.what, more=error.more)
         except TimeoutError:
             return error_reply(408, "the body took too long")
         except web.HTTPException as error:
@@ -224,6 +224,11 @@ class _Connection(asyncio.Protocol):
     def has_asked(self) -> None:
         """The header of a request is there."""
         self._timers[0].cancel()
+
+    def allow(self, seconds: float) -> None:
+        """Let it live so many seconds from now."""
+        self._timers[1].cancel()
+        self._timers[1] = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def abort(self) -> None:
         """End it without a word."""

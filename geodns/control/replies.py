@@ -1,7 +1,11 @@
-"""What the endpoint says: a document, a small JSON object, or an error with a sentence."""
+"""What the endpoint hears and says: bodies within bounds; a document, a small JSON object, or an error with a
+sentence.
+"""
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 from aiohttp import web
 
@@ -13,19 +17,55 @@ HEADERS = {"Server": "geodns", "Cache-Control": "no-store", "X-Content-Type-Opti
 
 
 class Refuse(Exception):
-    """The answer is an error with this status (RFC 9110 section 15.5) and sentence."""
+    """The answer is an error with this status (RFC 9110 section 15.5) and sentence, and what `more` has."""
 
-    def __init__(self, status: int, what: str) -> None:
+    def __init__(self, status: int, what: str, more: Mapping[str, object] = MappingProxyType({})) -> None:
         super().__init__(what)
         self.status = status
         self.what = what
+        self.more = more
 
 
-async def send(request: web.Request, document: Document) -> web.StreamResponse:
+@runtime_checkable
+class Patient(Protocol):
+    """A connection whose time can be made longer."""
+
+    def allow(self, seconds: float) -> None: ...
+
+
+def allow(request: web.Request, seconds: float) -> None:
+    """Let this request's connection live so many seconds from now, for work that takes longer than most."""
+    connection = None if request.transport is None else request.transport.get_protocol()
+    if isinstance(connection, Patient):
+        connection.allow(seconds)
+
+
+async def read_body(request: web.Request, octets_max: int, seconds: float) -> bytes:
+    """The body, when it is no larger, not packed, and all there within the time. Raises Refuse."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refuse(415, "send the body as it is, without a Content-Encoding")
+    too_large = Refuse(413, f"the body is larger than {octets_max:,} octets")
+    if (request.content_length or 0) > octets_max:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > octets_max:
+                    raise too_large
+    except TimeoutError:
+        raise Refuse(408, "the body took too long") from None
+    return bytes(body)
+
+
+async def send(
+    request: web.Request, document: Document, content_type: str = "application/json"
+) -> web.StreamResponse:
     """The document, or only word that the client has it already; in pieces that nobody has to wait for."""
     response = web.StreamResponse(headers={**HEADERS, "ETag": document.etag, "Vary": "Accept-Encoding"})
     response.force_close()
-    response.content_type = "application/json"
+    response.content_type = content_type
     if document.etag in request.headers.get("If-None-Match", ""):
         response.set_status(304)
         return response
@@ -42,12 +82,15 @@ async def send(request: web.Request, document: Document) -> web.StreamResponse:
 
 
 def error_reply(
-    status: int, what: str, headers: Mapping[str, str] = MappingProxyType({})
+    status: int,
+    what: str,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> web.StreamResponse:
-    """An error: {"error": what}."""
+    """An error: {"error": what}, and what `more` has."""
     # RFC 9110 section 15.5.2: a 401 MUST have a WWW-Authenticate field
     challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return reply(status, {"error": what}, {**challenge, **headers})
+    return reply(status, {"error": what, **more}, {**challenge, **headers})
 
 
 def reply(

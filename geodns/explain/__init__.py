@@ -23,7 +23,7 @@ from geodns.explain.choice import choice_steps
 from geodns.explain.client import client_steps
 from geodns.explain.find import find_steps
 from geodns.explain.step import LABEL_WIDTH, Step
-from geodns.geo.address import WIDTH, Address
+from geodns.geo.address import WIDTH, Address, Prefix
 from geodns.geo.locator import Locator
 from geodns.health.health import Health
 from geodns.name import Name
@@ -62,23 +62,29 @@ def explain(
     client: Address,
     now: int = 0,
     health: Health | None = None,
+    subnet: Prefix | None = None,
 ) -> Explanation:
     """The answer that `client` gets when its whole address reaches us, by itself or in EDNS Client Subnet.
 
+    With `subnet` (of one bit at least), `client` is a resolver that sends this subnet of a client of its own.
     `now` (Unix seconds) matters where a value is in its slow start. `snapshot` has been made with `locator`,
     and with the standings of `health`, which tells why a value is up or down.
     Raises geo.DatabaseError when a database has become unreadable.
     """
     question = f"{name} {type_name(qtype)}"
-    subnet = dns.edns.ECSOption(str(client), WIDTH[client.family], 0)
+    sent = subnet or client.network(WIDTH[client.family])
+    base = Address(sent.family, sent.first)
+    option = dns.edns.ECSOption(str(base), sent.length, 0)
     owner = dns.name.from_wire(name.wire, 0)[0]
     rdtype = dns.rdatatype.RdataType.make(qtype)
-    query = dns.message.make_query(owner, rdtype, id=0, use_edns=0, options=[subnet])
+    query = dns.message.make_query(owner, rdtype, id=0, use_edns=0, options=[option])
     trace: list[Chosen] = []
     wire = answer(query.to_wire(), str(client), snapshot, 0, now, stream=True, trace=trace)
     assert wire is not None  # silence is for packets that are no queries
     message = dns.message.from_wire(wire)
-    located = locator.explain(client)
+    located = locator.explain(base)
+    if subnet is not None and not located.is_located and not any(chosen.scope for chosen in trace):
+        located = locator.explain(client)  # the address that asked has decided, as `choose` says
     steps = find_steps(snapshot.table, name, qtype)
     steps += client_steps(located)
     if not trace and message.answer:
@@ -87,7 +93,7 @@ def explain(
         steps += choice_steps(chosen, located, now, health)
     return Explanation(
         question=question,
-        client=str(client),
+        client=str(client) if subnet is None else f"{client}, which sends {subnet}",
         steps=tuple(steps),
         rcode=dns.rcode.to_text(message.rcode()),
         authoritative=bool(message.flags & dns.flags.AA),

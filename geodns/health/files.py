@@ -1,9 +1,14 @@
 """The files of this room: read as a whole and within a bound, written so that nobody sees half of one."""
 
+import fcntl
 import os
 import stat
 import tempfile
+import time
 from pathlib import Path
+
+LOCK_SECONDS = 5.0  # an edit takes milliseconds: whoever locks for longer hangs
+_LOCK_PAUSE_SECONDS = 0.05
 
 
 class BadFile(Exception):
@@ -41,7 +46,7 @@ def write(path: Path, data: bytes, mode: int) -> None:
         with open(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            _take_after(file.fileno(), path, mode)
+            take_after(file.fileno(), _status(path), mode)
             os.fsync(file.fileno())
         os.replace(temporary, path)
         temporary = ""
@@ -53,11 +58,19 @@ def write(path: Path, data: bytes, mode: int) -> None:
             os.unlink(temporary)
 
 
-def _take_after(descriptor: int, path: Path, mode: int) -> None:
-    """Give a new file the owner, group and mode of the one that it replaces."""
+def _status(path: Path) -> os.stat_result | None:
     try:
-        before = path.stat()
+        return path.stat()
     except FileNotFoundError:
+        return None
+
+
+def take_after(descriptor: int, before: os.stat_result | None, mode: int) -> None:
+    """Give a new file the owner, group and mode of the one that it replaces; `mode` where there is none.
+
+    Raises OSError.
+    """
+    if before is None:
         os.fchmod(descriptor, mode)
         return
     now = os.fstat(descriptor)
@@ -66,6 +79,21 @@ def _take_after(descriptor: int, path: Path, mode: int) -> None:
     if now.st_uid != before.st_uid:
         os.fchown(descriptor, before.st_uid, -1)
     os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+
+
+def lock(descriptor: int) -> None:
+    """Wait until nobody else has this lock; it ends with the descriptor. Raises BadFile."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise BadFile("somebody else is writing there") from None
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        except OSError as error:
+            raise BadFile(reason_of(error)) from None
 
 
 def _keep_name(folder: Path) -> None:

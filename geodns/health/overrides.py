@@ -9,11 +9,9 @@ TARGET is a glob (`*`, `?`, `[abc]`, in any case) over a value ("203.0.113.10"),
 record ("www.example.com/A/fra") or a value of one ("www.example.com/A/fra/203.0.113.10").
 """
 
-import fcntl
 import fnmatch
 import os
 import re
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,9 +28,7 @@ LINES_MAX = 1_000  # that force something: each is compared with every value, an
 TARGET_CHARACTERS_MAX = 2_048  # a name of 255 octets, escaped, with type and pool and a value
 REASON_CHARACTERS_MAX = 200  # it stands in a line of the log
 SHOWN_CHARACTERS_MAX = 60  # of a user's text in a message
-LOCK_SECONDS = 5.0  # an edit takes milliseconds: whoever locks for longer hangs
 MODE = 0o644  # of a new file: its reader may be another user than its writer
-_LOCK_PAUSE_SECONDS = 0.05
 
 _STATES = {"up": True, "down": False}
 _WORD = re.compile(r"\S+")
@@ -280,6 +276,20 @@ def reach(target: str, steers: Iterable[Steer]) -> Reach:
     return Reach(len(values), records)
 
 
+def holding(target: str, lines: Iterable[Line], steers: Iterable[Steer], now: float) -> list[Line]:
+    """The lines that force something of what a target matches, each once."""
+    held = [line for line in lines if line.holds(now)]
+    if not held:
+        return []
+    own = Matcher([Line(target, True, None, "", "", 0)])
+    matcher = Matcher(held)
+    found: dict[Line, None] = {}
+    for steer in steers:
+        spots = own.find(steer)
+        found.update((line, None) for spot, line in matcher.find(steer).items() if spot in spots)
+    return list(found)
+
+
 # -------------------------------------------------------------------------------------------- editing
 
 
@@ -356,21 +366,7 @@ def _locked(path: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise files.BadFile(files.reason_of(error)) from None
     try:
-        _lock(descriptor)
+        files.lock(descriptor)
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise files.BadFile("another command is writing this file") from None
-            time.sleep(_LOCK_PAUSE_SECONDS)
-        except OSError as error:
-            raise files.BadFile(files.reason_of(error)) from None

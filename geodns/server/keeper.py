@@ -188,6 +188,10 @@ class Keeper:
         """Take an external check's state; False when there is no check of this name."""
         return await self._ask(self._report, name, is_up, reason)
 
+    async def with_health(self, work: Callable[[Health], T]) -> T:
+        """Have this done, quickly, by the thread that has the Health, and between its changes."""
+        return await self._ask(work, self._health)
+
     @property
     def checks_down(self) -> tuple[int, int]:
         """How many checks see something down, of how many that have a result."""

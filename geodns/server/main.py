@@ -31,6 +31,7 @@ from geodns.table.compile import link
 if TYPE_CHECKING:
     from geodns._native import Engine
     from geodns.control.app import ControlApp
+    from geodns.server.clerks import Clerks
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
 SPARE_DESCRIPTORS = 128  # beside those of DNS and HTTP: listeners, files, pipes to children
@@ -131,6 +132,7 @@ class _Run:
         self._keeper = Keeper(config, shown, server_id(config), self._served, say, self._changed)
         self._library = Library(config, settings, self._served, self._keeper)
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
+        self._clerks: Clerks | None = None
         self._listeners: Listeners = (
             PythonListeners(bounds, config.limits, self._served, self._lost)
             if engine is None
@@ -254,6 +256,8 @@ class _Run:
         """End what shows what is up, and what finds it out."""
         if self._control is not None:
             await self._control.stop()
+        if self._clerks is not None:
+            await self._clerks.stop()
         await self._keeper.stop()
 
     async def _watchdog(self) -> None:
@@ -265,11 +269,17 @@ class _Run:
         await self._stopping.wait()
 
     def _control_app(self, token: str | None, limits: Limits) -> "ControlApp":
-        # aiohttp takes 0.2 s and 15 MB: not for those who have no endpoint
+        # aiohttp and what explains take 0.3 s and 30 MB: not for those who have no endpoint
         from geodns.control import metrics, traffic
+        from geodns.control.api import Api
         from geodns.control.app import ControlApp
+        from geodns.server.clerks import Clerks
+        from geodns.server.desk import Desk
 
+        self._clerks = Clerks(self._say, lambda: self._library.config.limits.loader_memory_octets)
+        desk = Desk(self._library, self._keeper, self._served, self._reloader, self._clerks)
         routes = [
+            *Api(desk).routes(),
             *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
             *metrics.routes(self._facts.gather, self._not_ready),
         ]
@@ -311,11 +321,11 @@ class _Run:
 
         self._loop.call_soon_threadsafe(end)
 
-    def _reread(self) -> Config | None:
-        """The config for a reload; None, after the problems were said, when it can not be taken."""
+    def _reread(self) -> tuple[Config | None, list[Problem]]:
+        """The config for a reload, None when it can not be taken, and its problems, which were said."""
         old = self._library.config
         if self._reread_config is None:
-            return old
+            return old, []
         config, problems = self._reread_config()
         if config is not None:
             settings, shown, more = _settings(config, self._secret)
@@ -324,7 +334,7 @@ class _Run:
             self._say.problem(problem)
         if config is None or any(problem.is_error for problem in problems):
             self._say("the config was not taken up; the one before holds, and nothing was loaded")
-            return None
+            return None, problems
         takes_restart = (config.addresses, config.engine, config.control.addresses)
         if takes_restart != (old.addresses, old.engine, old.control.addresses):
             what = "a changed listen, control.listen or engine takes a restart"
@@ -337,7 +347,7 @@ class _Run:
         self._listeners.limit(config.limits)
         self._observer.configure(config, server_id(config))
         self._say.form = config.log.format
-        return config
+        return config, problems
 
 
 def _become(config: Config, say: Sayer) -> Account | None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from watchfiles import awatch
 
 from geodns.config import Config
+from geodns.problems import Problem
 from geodns.server.files import watched_folders
 from geodns.server.keeper import Keeper
 from geodns.server.library import Library
@@ -33,7 +34,7 @@ class Reloader:
         library: Library,
         say: Sayer,
         notifier: Notifier,
-        reread: Callable[[], Config | None],
+        reread: Callable[[], tuple[Config | None, list[Problem]]],
         status: Callable[[], str],
     ) -> None:
         self._library = library
@@ -41,14 +42,24 @@ class Reloader:
         self._notifier = notifier
         self._reread = reread
         self._status = status
+        self.config_problems: list[Problem] = []  # of the config that was read last
         self._wake = asyncio.Event()
         self._is_asked = False
+        self._waiting: list[asyncio.Future[bool]] = []
         self._rewatch = asyncio.Event()
 
     def ask(self) -> None:
         """Read the config and everything else again, soon (SIGHUP)."""
         self._is_asked = True
         self._wake.set()
+
+    async def reload(self) -> tuple[bool, list[Problem]]:
+        """As `ask`, and wait until it is done: whether it was, and the problems of the config."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self.ask()
+        is_loaded: bool = await done
+        return is_loaded, self.config_problems
 
     async def run(self) -> None:
         """Never returns; cancel it."""
@@ -64,11 +75,17 @@ class Reloader:
             self._wake.clear()
             if self._is_asked:
                 self._is_asked = False
+                waiting, self._waiting = self._waiting, []
                 self._notifier.reloading()
-                if self._reread() is not None:
+                config, self.config_problems = self._reread()
+                is_loaded = False
+                if config is not None:
                     self._rewatch.set()
-                    await loop.run_in_executor(None, self._library.load, True)
+                    is_loaded = await loop.run_in_executor(None, self._library.load, True)
                 self._notifier.ready(self._status())
+                for done in waiting:
+                    if not done.done():  # who asked may be gone
+                        done.set_result(is_loaded)
             elif await loop.run_in_executor(None, self._library.is_stale):
                 await loop.run_in_executor(None, self._library.load)
                 self._notifier.ready(self._status())

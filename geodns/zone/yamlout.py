@@ -92,6 +92,20 @@ def quote(text: str) -> str:
     return '"' + "".join(map(_escape, text)) + '"'
 
 
+def block(mapping: dict[str, object], indent: int = 0) -> list[str]:
+    """A mapping of JSON's values in block style, a line each, `indent` columns from the left."""
+    return list(_lines(mapping, indent))
+
+
+def flow(value: object) -> str:
+    """One of JSON's values in flow style, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{quote(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    return scalar(value)
+
+
 def _escape(char: str) -> str:
     if char in _ESCAPES:
         return _ESCAPES[char]
@@ -355,7 +369,7 @@ def _lines(mapping: dict[str, object], indent: int) -> Iterator[str]:
             yield f"{margin}{shown}:"
             yield from _items(value, indent + 2)
         else:
-            yield f"{margin}{shown}: {_scalar(value)}"
+            yield f"{margin}{shown}: {scalar(value)}"
 
 
 def _items(items: list[object], indent: int) -> Iterator[str]:
@@ -366,10 +380,11 @@ def _items(items: list[object], indent: int) -> Iterator[str]:
             yield f"{margin}- {next(lines).lstrip()}"
             yield from lines
         else:
-            yield f"{margin}- {_scalar(item)}"
+            yield f"{margin}- {scalar(item)}"
 
 
-def _scalar(value: object) -> str:
+def scalar(value: object) -> str:
+    """One of JSON's scalars, or an empty list or mapping."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -3,17 +3,19 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from geodns.config import Limits
 from geodns.control import app as app_module
 from geodns.control.app import BODY_OCTETS_MAX, REASON_CHARACTERS_MAX, ControlApp
 from geodns.control.document import Document, document
+from geodns.control.replies import allow, read_body, reply
 
 TOKEN = "e5e973e5a6b2a43f48e7dc849e37bfcf"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -41,10 +43,10 @@ class Keeper:
 class Endpoint:
     """A ControlApp at a loopback address, and at every address of the machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Iterable[web.AbstractRouteDef] = ()) -> None:
         self.keeper = Keeper()
         self.said: list[str] = []
-        self.app = ControlApp(self.keeper, TOKEN, lambda kind, text: self.said.append(text))
+        self.app = ControlApp(self.keeper, TOKEN, lambda kind, text: self.said.append(text), routes)
         self.app.is_serving = True
         self.sockets = [socket.create_server((host, 0)) for host in ("127.0.0.1", "0.0.0.0")]
         self.port, self.open_port = (sock.getsockname()[1] for sock in self.sockets)
@@ -261,6 +263,30 @@ async def test_a_slow_body(endpoint: Endpoint):
     async with asyncio.timeout(10):
         answer = await endpoint.raw(f"{head}Content-Length: 9\r\n\r\n".encode())
         assert b"HTTP/1.1 408 " == answer[:13]
+
+
+async def test_bodies_of_other_paths(monkeypatch: pytest.MonkeyPatch):
+    """What `read_body` takes is bounded in octets and in time, and a connection may be given more time."""
+    monkeypatch.setattr(app_module, "CONNECTION_SECONDS", 0.5)
+
+    async def take(request: web.Request) -> web.StreamResponse:
+        allow(request, 60.0)
+        return reply(200, len(await read_body(request, 10, 1.0)))
+
+    endpoint = Endpoint([web.put("/take", take)])
+    await endpoint.app.start(endpoint.sockets)
+    head = f"PUT /take HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n"
+    async with asyncio.timeout(20):
+        for rest, expected in (
+            ("Content-Length: 3\r\n\r\nabc", 200),
+            ("Content-Length: 11\r\n\r\nabcdefghijk", 413),
+            ("Transfer-Encoding: chunked\r\n\r\nb\r\nabcdefghijk\r\n", 413),
+            ("Content-Length: 3\r\nContent-Encoding: gzip\r\n\r\nabc", 415),
+            ("Content-Length: 3\r\n\r\n", 408),  # in more than the connection would have had
+        ):
+            answer = await endpoint.raw(f"{head}{rest}".encode())
+            assert f"HTTP/1.1 {expected} ".encode() == answer[:13]
+    await endpoint.app.stop()
 
 
 async def test_a_slow_reader(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch):

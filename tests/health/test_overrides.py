@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from geodns.health import overrides
+from geodns.health import files, overrides
 from geodns.health.overrides import (
     LINES_MAX,
     TARGET_CHARACTERS_MAX,
@@ -328,12 +328,12 @@ def test_a_file_with_problems_is_not_edited(path: Path) -> None:
 
 def test_two_do_not_edit_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second waits, and says so when the first never ends."""
-    monkeypatch.setattr(overrides, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.0)
     edit(path, "a", "up")
     with open(f"{path}.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         (problem,) = edit(path, "b", "up").problems
-    assert "another command is writing this file" == problem.what
+    assert "somebody else is writing there" == problem.what
     assert () == edit(path, "b", "up").problems
 
 
