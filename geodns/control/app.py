@@ -54,7 +54,8 @@ class ControlApp:
 
     `token`, `limits` and `is_serving` may be assigned at any time; as long as nothing is served, only OPEN_PATHS
     are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths, behind the same
-    guard; a `Refuse` that they raise becomes the answer.
+    guard; a `Refuse` that they raise becomes the answer. The paths in `own_guard`, which may be assigned at any
+    time, look themselves who may do what: the clients of acme-dns show no token.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ControlApp:
         self.token = token
         self.limits = limits
         self.is_serving = False
+        self.own_guard: frozenset[str] = frozenset()
         self._source = source
         self._say_rarely = say_rarely
         self._local: set[tuple[str, int]] = set()  # loopback addresses that we listen on
@@ -139,7 +141,7 @@ class ControlApp:
         if request.protocol in self._connections:
             self._connections[request.protocol].has_asked()
         try:
-            if request.path not in OPEN_PATHS:
+            if request.path not in OPEN_PATHS and request.path not in self.own_guard:
                 self._check(request)
                 if not self.is_serving:
                     raise Refuse(503, "the zones are not loaded yet")
