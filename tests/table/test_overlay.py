@@ -13,7 +13,7 @@ from geodns.engine.snapshot import Snapshot
 from geodns.name import Name
 from geodns.table.compile import link
 from geodns.table.overlay import Misplaced, overlaid, place
-from tests.conftest import NOW, Answer, make_snapshot
+from tests.conftest import ENGINES, NOW, Answer, make_snapshot
 
 PARENT = """
 '': {type: NS, values: [ns1.nameserver.test.]}
@@ -173,6 +173,32 @@ def test_where_no_challenge_can_stand(answer: Answer, snapshot: Snapshot, name: 
     assert why in str(caught.value)
     now = challenged(snapshot, {name: ["one"]})
     assert said(ask(answer, snapshot, name)) == said(ask(answer, now, name))
+
+
+@pytest.mark.skipif(len(ENGINES) < 2, reason="the native engine is not built")
+def test_the_engines_agree(snapshot: Snapshot):
+    """Octet for octet, at every name of the zones, those of the challenges, and above and below them."""
+    owners = [
+        "_acme-challenge.www",
+        "_acme-challenge.alias",
+        "_acme-challenge.there",
+        "_acme-challenge.a.site",
+    ]
+    owners += [
+        "_acme-challenge.deep.site.where",
+        "_acme-challenge.txt",
+        "_acme-challenge.a.b.plain",
+        "x.child",
+    ]
+    now = challenged(snapshot, {f"{owner}.example.com": ["one", "two"] for owner in owners})
+    names = [*map(Name, now.table.nodes), *(Name.parse(f"{owner}.example.com") for owner in owners)]
+    names += [name.child(b"x") for name in names]
+    names += [name.parent() for name in names]
+    for name in set(names):
+        for rtype in ("A", "TXT", "CNAME", "MX", "NS", "DS", "SOA", "ANY"):
+            query = dns.message.make_query(str(name), rtype, id=1, use_edns=0).to_wire()
+            said = {engine(query, "127.1.0.1", now, 0, NOW) for engine in ENGINES.values()}
+            assert 1 == len(said), (str(name), rtype)
 
 
 def test_a_table_linked_anew(snapshot: Snapshot):
