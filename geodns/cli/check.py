@@ -5,6 +5,7 @@ PATH... --_jobs--> files and what they are: a YAML zone, a master file, a config
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -201,13 +202,14 @@ def _check_config(path: Path) -> Loaded:
 
 
 def _check_acme(config: "Config", path: Path) -> "list[Problem]":
-    """The zone of the accounts, and what was saved of challenges."""
+    """The zone of the accounts, and what was saved of challenges, for those who may read it."""
     from geodns.acme import state
     from geodns.config import server_id
     from geodns.problems import Problem
     from geodns.zone import zone_files
 
-    _, _, problems = state.read(state.state_path(config, server_id(config)))
+    saved = state.state_path(config, server_id(config))
+    problems = state.read(saved)[2] if os.access(saved, os.R_OK) else []
     apex = config.acme.apex
     if apex is not None and apex not in zone_files(config.zones)[0]:
         what = f"the zone {apex} has no zone file in {config.zones}"

@@ -65,6 +65,7 @@ class Challenger:
         self._saving = asyncio.Lock()
         self._file: tuple[Path, Fingerprint] | None = None  # as we read or wrote it last
         self._is_writable = True
+        self._document: Document | None = None  # what peers were told last, as long as it is so
         self._etags: dict[str, str] = {}  # by a peer's URL, of what it told last
         self._tasks: list[asyncio.Task[None]] = []
         self.configure(config, tokens, server_id)
@@ -170,7 +171,9 @@ class Challenger:
 
     def state(self) -> Document:
         """Everything, for peers."""
-        return document(self._book.to_json())
+        if self._document is None:
+            self._document = document(self._book.to_json())
+        return self._document
 
     async def merge(self, given: Any) -> dict[str, Any]:
         """Take over what a peer says, and say whether we answer so."""
@@ -201,6 +204,7 @@ class Challenger:
         await self._save()
 
     async def _save(self) -> None:
+        self._document = None
         path = state.state_path(self._config, self._server_id)
         async with self._saving:
             problems = await asyncio.to_thread(state.write, path, self._book.to_json())
@@ -220,6 +224,7 @@ class Challenger:
                 path.replace(aside)
             self._say(f"{problem}; it was moved to {aside}, and the challenges known so far hold")
         if self._book.merge(changes, theirs, time.time()):
+            self._document = None
             async with self._publishing:
                 await asyncio.to_thread(self._served.challenge, self._book.texts(time.time()))
 
@@ -297,9 +302,9 @@ class Challenger:
             values = await self._ask(at)
         except (dns.exception.DNSException, OSError, EOFError) as error:
             return f"it does not answer over DNS: {str(error) or type(error).__name__}"
-        served = {other.value for other in self._book.live(time.time()) if other.owner == owner}
+        served = self._book.texts(time.time()).get(owner, ())
         for change in changes:
-            wanted = change.value in served
+            wanted = words.rdata(change.value) in served
             if (change.value.encode() in values) is not wanted:
                 return f"it does not answer so yet for {Name(at)}"
         return ""
