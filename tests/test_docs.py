@@ -30,8 +30,8 @@ ELSEWHERE = {
     "make fuzz": "takes minutes by design",
     "make soak": "takes minutes by design",
     "geodns acme-dns-01": "tests/acme/test_instances.py, as it needs a server with a token",
-    "certbot ": "tests/acme/test_clients.py, with a CA",
-    "EXEC_PATH=": "tests/acme/test_clients.py, with a CA",
+    "certbot ": "tests/acme/clients, with a CA",
+    "EXEC_PATH=": "tests/acme/clients, with a CA",
     "GEODNS_CONFIG=": "tests/acme/test_instances.py has the script",
     "curl ": "tests/acme/test_instances.py has the requests",
 }

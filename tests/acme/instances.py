@@ -1,14 +1,14 @@
 """ns1 and ns2 as processes that know each other, with zones to get certificates for."""
 
-import os
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess, run
 
+from click.testing import CliRunner, Result
+
+from geodns.cli import main
 from tests.ports import free_port
 from tests.server.serving import Client, Process, serving
 
@@ -47,16 +47,9 @@ class Instance:
     def texts(self, name: str) -> list[str]:
         return Client(self.port).texts(name)
 
-    def geodns(self, *arguments: str, **environment: str) -> CompletedProcess[str]:
+    def geodns(self, *arguments: str, **environment: str) -> Result:
         """Run a command with this instance's config."""
-        command = [sys.executable, "-m", "geodns", *arguments, "--config", self.config]
-        return run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            env=os.environ | environment,
-        )
+        return CliRunner().invoke(main, [*arguments, "--config", self.config], env=environment)
 
 
 def write_config(folder: Path, name: str, control: int, peer: int, more: str = "") -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyacmedns
 import pytest
 
 from tests.acme.instances import COMMAND_SECONDS, Instance, two
@@ -168,24 +169,27 @@ def names_of(certificate: Path) -> set[str]:
     return {word.strip(" ,").removeprefix("DNS:") for word in done.stdout.split() if "DNS:" in word}
 
 
-def test_certbot(net: Net):
-    """A certificate for a domain and its wildcard, which needs two values at once, and for a name that is an
-    alias into another zone; the cleanup hook clears what was set.
-    """
+def certbot(net: Net, *domains: str, auth: str, cleanup: str) -> None:
+    """Have certbot get a certificate for these names with these hooks."""
     need("certbot")
-    config = f"--config {net.instances[0].config}"
-    geodns = net.folder / "geodns"
     net.run(
         *("certbot", "certonly", "--non-interactive", "--agree-tos", "--register-unsafely-without-email"),
         *("--server", net.directory, "--no-verify-ssl"),
         *("--config-dir", "certbot/etc", "--work-dir", "certbot/work", "--logs-dir", "certbot/log"),
         *("--manual", "--preferred-challenges", "dns"),
-        *("--manual-auth-hook", f"{geodns} acme-dns-01 set {config}"),
-        *("--manual-cleanup-hook", f"{geodns} acme-dns-01 clear {config}"),
-        *("--domain", "example.com", "--domain", "*.example.com", "--domain", "app.example.com"),
+        *("--manual-auth-hook", auth, "--manual-cleanup-hook", cleanup),
+        *(f"--domain={domain}" for domain in domains),
     )
-    live = net.folder / "certbot/etc/live/example.com/cert.pem"
-    assert {"example.com", "*.example.com", "app.example.com"} == names_of(live)
+
+
+def test_certbot(net: Net):
+    """A certificate for a domain and its wildcard, which needs two values at once, and for a name that is an
+    alias into another zone; the cleanup hook clears what was set.
+    """
+    hook, config = f"{net.folder / 'geodns'} acme-dns-01", f"--config {net.instances[0].config}"
+    names = ("example.com", "*.example.com", "app.example.com")
+    certbot(net, *names, auth=f"{hook} set {config}", cleanup=f"{hook} clear {config}")
+    assert set(names) == names_of(net.folder / "certbot/etc/live/example.com/cert.pem")
     assert [[], []] == net.zone_texts("_acme-challenge.example.com")
     assert [[], []] == net.zone_texts("app.validation.example.org")
 
@@ -211,3 +215,31 @@ def test_lego(net: Net, mode: str, domains: tuple[str, ...]):
     assert set(domains) == names_of(net.folder / f"lego/certificates/{domains[0]}.crt")
     assert [[], []] == net.zone_texts("_acme-challenge.www.example.com")
     assert [[], []] == net.zone_texts("app.validation.example.org")
+
+
+HOOK = """
+import os, pyacmedns
+account = pyacmedns.Storage("accounts.json").fetch("mail.example.com")
+pyacmedns.Client("{url}").update_txt_record(account, os.environ["CERTBOT_VALIDATION"])
+"""
+
+
+def test_a_client_of_acme_dns(net: Net):
+    """pyacmedns, of acme-dns's author, registers at one instance; the name's alias leads to the account; as
+    certbot's hook it sets the value at the other instance, and certbot gets the certificate.
+    """
+    first, second = net.instances
+    account = pyacmedns.Client(f"http://127.0.0.1:{first.control}").register_account(["127.0.0.0/8"])
+    storage = pyacmedns.Storage(str(net.folder / "accounts.json"))
+    storage.put("mail.example.com", account)
+    storage.save()
+    for each in net.instances:
+        zone = each.folder / "zones/example.com.yaml"
+        alias = f"_acme-challenge.mail: {{type: CNAME, value: {account['fulldomain']}.}}\n"
+        zone.write_text(zone.read_text() + alias)
+        each.process.wait_for("example.com.: serial")
+    (net.folder / "hook.py").write_text(HOOK.format(url=f"http://127.0.0.1:{second.control}"))
+    certbot(net, "mail.example.com", auth=f"{sys.executable} hook.py", cleanup="true")
+    assert {"mail.example.com"} == names_of(net.folder / "certbot/etc/live/mail.example.com/cert.pem")
+    (one,), (same,) = net.zone_texts(account["fulldomain"])
+    assert one == same
