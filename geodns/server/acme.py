@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
@@ -311,6 +310,8 @@ class Challenger:
 
     async def _ask(self, name: bytes) -> set[bytes]:
         """The TXT values that we answer with."""
+        import dns.asyncquery  # takes 50 ms: not for those who set no challenge
+
         listen = self._listens[0]
         host = _EVERYWHERE.get(listen.host, listen.host)
         query = dns.message.make_query(dns.name.from_wire(name, 0)[0], "TXT")
