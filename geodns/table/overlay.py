@@ -148,7 +148,8 @@ class _Patch:
         return self._nodes.get(key) or self._table.nodes.get(key)
 
     def _put(self, owner: bytes, rdatas: tuple[bytes, ...]) -> None:
-        node = self._node(owner) or self._new(owner)
+        # not self._node: what was made for a name below it stands in for a wildcard
+        node = self._table.nodes.get(owner) or self._new(owner)
         if TXT in node.plans:
             rdatas = tuple(dict.fromkeys([*_data_of(node.plans[TXT]), *rdatas]))
         body = render(Frame(owner, exact=True), (Records(None, TXT, TTL_SECONDS, rdatas),))

@@ -110,6 +110,7 @@ def test_a_challenge_is_as_if_it_stood_in_the_file(answer: Answer, snapshot: Sna
 def test_a_wildcard_goes_on_to_answer(answer: Answer, snapshot: Snapshot):
     """A site that a wildcard serves stays where it is while it gets its certificate, steered ones too."""
     names = ["_acme-challenge.site", "_acme-challenge.a.cname", "_acme-challenge.deep.site.where"]
+    names += ["_acme-challenge.below.b.cname", "b.cname"]
     now = challenged(snapshot, {f"{name}.example.com": ["one"] for name in names})
     for name in names:
         full = f"{name}.example.com."
