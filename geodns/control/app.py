@@ -52,10 +52,10 @@ class Source(Protocol):
 class ControlApp:
     """Serves on sockets that listen already. All methods are for the event loop's thread.
 
-    `token`, `limits` and `is_serving` may be assigned at any time; as long as nothing is served, only OPEN_PATHS
-    are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths, behind the same
-    guard; a `Refuse` that they raise becomes the answer. The paths in `own_guard`, which may be assigned at any
-    time, look themselves who may do what: the clients of acme-dns show no token.
+    `token`, `limits`, `is_serving` and `own_guard` may be assigned at any time; as long as nothing is served,
+    only OPEN_PATHS are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths,
+    behind the same guard; a `Refuse` that they raise becomes the answer. The paths in `own_guard` look
+    themselves who may do what: the clients of acme-dns show no token.
     """
 
     def __init__(
@@ -141,8 +141,9 @@ class ControlApp:
         if request.protocol in self._connections:
             self._connections[request.protocol].has_asked()
         try:
-            if request.path not in OPEN_PATHS and request.path not in self.own_guard:
-                self._check(request)
+            if request.path not in OPEN_PATHS:
+                if request.path not in self.own_guard:
+                    self._check(request)
                 if not self.is_serving:
                     raise Refuse(503, "the zones are not loaded yet")
             return await handler(request)
