@@ -1,5 +1,6 @@
 # make serve    two servers, ns1 and ns2, from zones/ and geo-db/
-# make test     all tests but those of make test-containers
+# make test     all tests but those of make test-acme and make test-containers
+# make test-acme  certbot and lego get certificates: takes certbot, lego, pebble, unbound, and a minute
 # make test-containers  deploy/ run for real: takes a Docker engine, debootstrap, and some minutes
 # make agree    20,000 cases (AGREE_CASES) of the tests that the engines agree, half an hour
 # make soak     everything at once for ten minutes (SOAK_SECONDS): load, reloads, health flaps, reports, log rotation
@@ -25,7 +26,7 @@ HAS_CARGO = command -v cargo >/dev/null
 
 SOAK_SECONDS ?= 600
 
-.PHONY: serve test test-containers agree soak lint native bench fuzz clean
+.PHONY: serve test test-acme test-containers agree soak lint native bench fuzz clean
 
 serve: $(VENV)/native
 	@$(RUN) scripts/serve_two.py
@@ -33,6 +34,9 @@ serve: $(VENV)/native
 test: $(VENV)/installed-dev $(VENV)/native
 	@if $(HAS_CARGO); then cargo test --quiet --locked --no-default-features --manifest-path $(NATIVE); fi
 	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST)
+
+test-acme: $(VENV)/installed-dev $(VENV)/native
+	$(RUN) -m pytest tests/acme/clients $(PYTEST)
 
 test-containers: $(VENV)/installed-containers
 	$(RUN) -m pytest -rs tests/deploy/containers $(PYTEST)

@@ -29,7 +29,7 @@ from pydantic import (
 from geodns.engine import snapshot
 from geodns.engine.cookie import SECRET_OCTETS
 from geodns.geo import overrides
-from geodns.name import Name
+from geodns.name import BadName, Name
 from geodns.problems import Problem, Severity
 from geodns.zone import source
 
@@ -42,6 +42,7 @@ TOKEN_OCTETS_MIN = 16  # of a token: what can not be guessed; openssl rand -hex 
 DEFAULT_LISTEN = "127.0.0.1:5301"
 DEFAULT_DATABASES = "geo-db/*.mmdb"
 OVERRIDES_NAME = "overrides"
+OPEN = "everybody"  # in acme.allow_register
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s?)?")
 _ESCAPED = re.compile(r"\[([*?[])\]")  # as glob.escape does it
@@ -424,6 +425,41 @@ class Dnstap(_Part):
         return self
 
 
+def _checked_apex(value: str) -> str:
+    try:
+        return str(Name.parse(value))
+    except (BadName, ValueError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _checked_registrants(values: list[str]) -> list[str]:
+    for value in values:
+        if value != OPEN:
+            try:
+                ip_network(value, strict=False)
+            except ValueError:
+                raise ValueError(f'"{value}" is not a network, such as 192.0.2.0/24, or {OPEN}') from None
+    return values
+
+
+class Acme(_Part):
+    """The HTTP API of acme-dns, for ACME clients that speak it; it is there when there is a zone."""
+
+    zone: Annotated[str, AfterValidator(_checked_apex)] | None = Field(
+        default=None, description="the zone, with a zone file of its own, in which accounts have their names"
+    )
+    allow_register: Annotated[Strings, AfterValidator(_checked_registrants)] = Field(
+        default_factory=list,
+        description=f"networks that may register without the token, or {OPEN}",
+        max_length=64,
+    )
+
+    @property
+    def apex(self) -> Name | None:
+        """What `zone` means."""
+        return None if self.zone is None else Name.parse(self.zone)
+
+
 class Limits(_Part):
     """Every bound, with its unit in its name."""
 
@@ -547,8 +583,10 @@ class Config(_Part):
         description="the other instances; a value is down when most of those that are heard see it down",
         max_length=16,
     )
+    acme: Acme = Field(default=Acme())
     state: Path = Field(
-        default=Path("state"), description="the folder for what has to survive a restart: health, overrides"
+        default=Path("state"),
+        description="the folder for what has to survive a restart: health, overrides, challenges",
     )
     log: Log = Field(default=Log())
     querylog: QueryLog = Field(default=QueryLog())

@@ -25,6 +25,10 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
     ),
     "config": ({"name", "problems", "zone", "geo", "engine"}, "it has settings and starts nothing"),
     "health": ({"name", "problems", "config", "table"}, "it says which values are up, and answers nothing"),
+    "acme": (
+        {"name", "problems", "config", "health"},
+        "it says which challenges are set and who may set them, and answers nothing",
+    ),
     "delegation": (
         {"name", "problems", "zone", "geo"},
         "it compares a zone with what the world sees, and serves nothing",
@@ -35,11 +39,12 @@ MAY_ASK: dict[str, tuple[set[str], str]] = {
     ),
     "server": (
         {"name", "problems", "zone", "geo", "table", "engine", "explain", "config", "health", "traffic"}
-        | {"control", "_native"},
+        | {"acme", "control", "_native"},
         "it has the sockets and clocks and puts the others together",
     ),
     "control": (
-        {"name", "problems", "zone", "geo", "table", "engine", "explain", "config", "health", "traffic"},
+        {"name", "problems", "zone", "geo", "table", "engine", "explain", "config", "health", "traffic"}
+        | {"acme"},
         "it shows and changes what the others have, and is not needed for an answer",
     ),
 }
@@ -53,6 +58,7 @@ ONLY = {
     ("delegation", "geo"): {"address"},
     ("geo", "problems"): {"problems"},
     ("table", "geo"): {"partition"},
+    ("acme", "health"): {"files"},
 }
 
 # Libraries that only one room may know.

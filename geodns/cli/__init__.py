@@ -23,6 +23,7 @@ _COMMANDS = {
     "down": ("geodns.cli.health:down", "Take a value or a pool out of all answers."),
     "up": ("geodns.cli.health:up", "Have a value or a pool count as up."),
     "auto": ("geodns.cli.health:auto", "Leave a value or a pool to its checks again."),
+    "acme-dns-01": ("geodns.cli.acme:acme_dns_01", "Set and clear ACME challenges, as a hook too."),
     "import": ("geodns.cli.convert:import_", "Turn an RFC 1035 zone file into YAML."),
     "export": ("geodns.cli.convert:export", "Turn a zone into an RFC 1035 zone file."),
     "geo": ("geodns.cli.geo:geo", "Ask the geo databases."),

@@ -5,6 +5,7 @@ PATH... --_jobs--> files and what they are: a YAML zone, a master file, a config
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from geodns.cli import Failure, printable
 from geodns.cli.common import NameType, counted
 
 if TYPE_CHECKING:
+    from geodns.config import Config
     from geodns.name import Name
     from geodns.problems import Problem
     from geodns.zone.model import CheckedZone
@@ -186,6 +188,7 @@ def _check_config(path: Path) -> Loaded:
         return None, problems
     problems = [*problems, *cookie_secrets(config)[1], *tokens(config)[1]]
     problems += _check_overrides(config.overrides_file)
+    problems += _check_acme(config, path)
     problems += [
         Problem(str(path), 0, 0, "geo.overrides", what)
         for _, what in overrides.parse(config.geo.overrides)[1]
@@ -196,6 +199,23 @@ def _check_config(path: Path) -> Loaded:
         except DatabaseError as error:
             problems.append(Problem(str(file), 0, 0, "", error.what))
     return None, problems
+
+
+def _check_acme(config: "Config", path: Path) -> "list[Problem]":
+    """The zone of the accounts, and what was saved of challenges, for those who may read it."""
+    from geodns.acme import state
+    from geodns.config import server_id
+    from geodns.problems import Problem
+    from geodns.zone import zone_files
+
+    saved = state.state_path(config, server_id(config))
+    problems = state.read(saved)[2] if os.access(saved, os.R_OK) else []
+    apex = config.acme.apex
+    if apex is not None and apex not in zone_files(config.zones)[0]:
+        what = f"the zone {apex} has no zone file in {config.zones}"
+        hint = "it needs one of its own, with its NS records; one of a zone above is not enough"
+        problems.append(Problem(str(path), 0, 0, "acme.zone", what, hint))
+    return problems
 
 
 def _check_overrides(path: Path) -> "list[Problem]":

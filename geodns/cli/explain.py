@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from geodns.geo.locator import Locator
     from geodns.health.health import Health
     from geodns.name import Name
+    from geodns.table.overlay import Texts
     from geodns.table.shape import Table
 
 _A = "A"
@@ -61,7 +62,8 @@ def explain(
 ) -> None:
     """Tell which answer a client gets for NAME and TYPE, and why: zone, place, rules, pools, values, scope.
 
-    What is up is taken from the state that the server saved last, and from the overrides.
+    What is up is taken from the state that the server saved last, and from the overrides; so are ACME
+    challenges.
 
     \b
     Example:
@@ -91,6 +93,7 @@ def _snapshot(config: "Config", locator: "Locator", name: "Name") -> "Snapshot":
     from geodns.engine.snapshot import Identity, Snapshot
     from geodns.geo.partition import build
     from geodns.table.compile import compile_zone, link, table_rules
+    from geodns.table.overlay import overlaid
     from geodns.zone import load, local_zones, zone_files
 
     files, problems = zone_files(config.zones)
@@ -108,9 +111,23 @@ def _snapshot(config: "Config", locator: "Locator", name: "Name") -> "Snapshot":
     if config.local_zones:
         own = {*(table.apex for table in tables), *failed}
         tables += [compile_zone(zone) for zone in local_zones() if zone.zone.apex.key not in own]
-    table = link(tables, failed)
+    table = overlaid(link(tables, failed), _challenges(config))
     partitions = {key: build(rules, locator) for key, rules in table_rules(table).items()}
     return Snapshot(table, partitions, Identity())
+
+
+def _challenges(config: "Config") -> "Texts":
+    """The ACME challenges that the server has saved."""
+    from geodns.acme import state
+    from geodns.acme.book import Book
+    from geodns.config import server_id
+
+    changes, accounts, problems = state.read(state.state_path(config, server_id(config)))
+    tell(problems)
+    book = Book(config.acme.apex)
+    now = time.time()
+    book.merge(changes, accounts, now)
+    return book.texts(now)
 
 
 def _health(config: "Config", table: "Table", now: int) -> "Health":

@@ -1,22 +1,18 @@
 """`geodns status`: asks the control endpoint of the running server, and shows what it knows of values."""
 
 import json
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from geodns.cli import Failure, printable
-from geodns.cli.common import counted, format_option, read_config, tell
+from geodns.cli.common import counted, format_option, read_config
+from geodns.cli.endpoint import ask
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from geodns.config import Config, Listen
-
-ANSWER_SECONDS = 10.0  # for a server to answer: it takes half a second for 10,000 checks
-ANSWER_OCTETS_MAX = 256 << 20  # of a status: 100,000 checks are 50 MB
 WIDTH_ELSEWHERE = 2000  # columns where there is no terminal: no cell is cut, and grep finds what it seeks
 RECORDS_SHOWN = 3  # of a value; --format json has more
 
@@ -41,72 +37,18 @@ def status(config: Path | None, control: str | None, form: str) -> None:
       geodns status --control 127.0.0.1:5380
     """
     settings = read_config(config)
-    found = _ask(settings, control)
+    found = ask(settings, control, "GET", "/v1/status")
+    challenges = ask(settings, control, "GET", "/v1/acme-dns-01")
     if form == "json":
+        found["challenges"] = challenges.get("challenges", [])
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     try:
         _show(found)
+        for line in _challenges(challenges):
+            click.echo(printable(line))
     except (KeyError, TypeError, AttributeError):
         raise Failure("what the server tells is not of this version of geodns (--format json)") from None
-
-
-def _ask(config: "Config", control: str | None) -> dict[str, Any]:
-    """The status, from the first of the addresses that answers. Raises Failure."""
-    from geodns.config import tokens
-
-    token, problems = tokens(config)
-    tell(problem for problem in problems if str(problem.file) == str(config.control.token_file))
-    addresses = _addresses(config, control)
-    refused = ""
-    for listen in addresses:
-        try:
-            return _get(listen, token.own)
-        except (OSError, HTTPException) as error:
-            refused = refused or f"nobody answers at {listen}: {_reason(error)}"
-    raise Failure(f"{refused} (is `geodns serve` running with this config?)")
-
-
-def _addresses(config: "Config", control: str | None) -> "tuple[Listen, ...]":
-    from geodns.config import CONTROL_PORT, Listen, parse_listen
-
-    try:
-        found = config.control.addresses if control is None else parse_listen(control, CONTROL_PORT)
-    except ValueError as error:
-        raise Failure(str(error)) from None
-    if not found:
-        example = f"control: {{listen: 127.0.0.1:{CONTROL_PORT}}}"
-        raise Failure(f"the config has no control.listen to ask at (such as {example})")
-    own = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    return tuple(Listen(own.get(listen.host, listen.host), listen.port) for listen in found)
-
-
-def _get(listen: "Listen", token: str | None) -> dict[str, Any]:
-    connection = HTTPConnection(listen.host, listen.port, timeout=ANSWER_SECONDS)
-    try:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        connection.request("GET", "/v1/status", headers=headers)
-        response = connection.getresponse()
-        body = response.read(ANSWER_OCTETS_MAX)
-    finally:
-        connection.close()
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Failure(f"what answers at {listen} is no geodns")
-    if response.status != 200:
-        raise Failure(f"the server at {listen} refuses: {found.get('error', response.reason)}")
-    return found
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {ANSWER_SECONDS:g} s"
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)).lower()
-    return "what came is no HTTP"
 
 
 # How it is shown
@@ -207,6 +149,16 @@ def _remarks(found: dict[str, Any]) -> list[str]:
             lines.append(f"pool {pool['name']} is down ({where}): {why}")
     silent = [peer for peer in found["peers"] if not peer["counts"]]
     return lines + [f"peer {peer['peer']} is silent and does not count: {peer['detail']}" for peer in silent]
+
+
+def _challenges(found: dict[str, Any]) -> list[str]:
+    """What is told of ACME challenges, a line for each value."""
+    return [
+        f"ACME challenge {row['name']} {row['value']}: for {_span(row['until'] - found['at'])}"
+        + (f", at {row['served_at']}" if row.get("served_at", row["name"]) != row["name"] else "")
+        + (f"; NOT SERVED: {row['trouble']}" if "trouble" in row else "")
+        for row in found.get("challenges", [])
+    ]
 
 
 def _ago(now: float, then: float | None) -> str:

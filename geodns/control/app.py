@@ -52,9 +52,10 @@ class Source(Protocol):
 class ControlApp:
     """Serves on sockets that listen already. All methods are for the event loop's thread.
 
-    `token`, `limits` and `is_serving` may be assigned at any time; as long as nothing is served, only
-    OPEN_PATHS are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths, with
-    the same guard before them; a `Refuse` that they raise becomes the answer.
+    `token`, `limits`, `is_serving` and `own_guard` may be assigned at any time; as long as nothing is served,
+    only OPEN_PATHS are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths,
+    with the same guard before them; a `Refuse` that they raise becomes the answer. The paths in `own_guard`
+    look themselves who may do what: the clients of acme-dns show no token.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ControlApp:
         self.token = token
         self.limits = limits
         self.is_serving = False
+        self.own_guard: frozenset[str] = frozenset()
         self._source = source
         self._say_rarely = say_rarely
         self._local: set[tuple[str, int]] = set()  # loopback addresses that we listen on
@@ -140,7 +142,8 @@ class ControlApp:
             self._connections[request.protocol].has_asked()
         try:
             if request.path not in OPEN_PATHS:
-                self._check(request)
+                if request.path not in self.own_guard:
+                    self._check(request)
                 if not self.is_serving:
                     raise Refuse(503, "the zones are not loaded yet")
             return await handler(request)

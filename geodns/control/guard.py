@@ -26,7 +26,7 @@ def refusal(
     """
     if authorizations:
         # A wrong token is never as good as none: somebody believes to be known here.
-        return None if _shows(authorizations, token) else Refusal(401, "this is not the token")
+        return None if shows(authorizations, token) else Refusal(401, "this is not the token")
     if method not in _READING:
         if token is None:
             return Refusal(403, "nothing is written here as long as there is no control.token_file")
@@ -40,9 +40,12 @@ def refusal(
     return None
 
 
-def _shows(authorizations: Sequence[str], token: str | None) -> bool:
+def shows(authorizations: Sequence[str], token: str | None) -> bool:
+    """Whether these values of an Authorization field are one, with our token."""
+    if token is None or len(authorizations) != 1:
+        return False
     scheme, _, shown = authorizations[0].partition(" ")
-    if token is None or len(authorizations) != 1 or scheme.lower() != "bearer":
+    if scheme.lower() != "bearer":
         return False
     # in constant time, so that the time it takes does not tell how much of a guess is right
     return hmac.compare_digest(shown.strip().encode("utf-8", "surrogateescape"), token.encode())

@@ -22,6 +22,9 @@ def find_steps(table: Table, name: Name, qtype: int) -> list[Step]:
     steps = [Step("zone", f"{Name(zone.apex)} ({zone.file}, serial {zone.serial})")]
     if node is not None:
         steps.append(Step("name", _existing(node, qtype)))
+        if any(name.key in overlay.nodes for overlay in table.overlays):
+            said = "an ACME challenge stands here or below, beside what the file has"
+            steps.append(Step("challenge", f"{said} (geodns acme-dns-01 list)"))
         return steps
     encloser = next(key for key in _ancestors(name) if table.nodes.get(key) is found)
     steps.append(Step("name", _missing(found, Name(encloser))))

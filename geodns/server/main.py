@@ -15,6 +15,7 @@ from geodns.engine.native import why_not
 from geodns.engine.snapshot import RRL_KEY_OCTETS, Identity, Snapshot
 from geodns.problems import Problem
 from geodns.server import activation, native, takeover
+from geodns.server.acme import Challenger
 from geodns.server.gather import Gatherer
 from geodns.server.keeper import Keeper
 from geodns.server.library import Library, Settings
@@ -30,7 +31,9 @@ from geodns.table.compile import link
 
 if TYPE_CHECKING:
     from geodns._native import Engine
+    from geodns.control.acme import AcmePaths
     from geodns.control.app import ControlApp
+    from geodns.control.peers import PeerCalls
     from geodns.server.clerks import Clerks
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
@@ -131,6 +134,9 @@ class _Run:
         )
         self._keeper = Keeper(config, shown, server_id(config), self._served, say, self._changed)
         self._library = Library(config, settings, self._served, self._keeper)
+        calls = _peer_calls() if control else None
+        listens = tuple(bound.listen for bound in bounds)
+        self._challenger = Challenger(config, shown, server_id(config), self._served, say, listens, calls)
         self._reloader = Reloader(self._library, say, self._notifier, self._reread, self._status)
         self._clerks: Clerks | None = None
         self._listeners: Listeners = (
@@ -147,6 +153,7 @@ class _Run:
             self._not_ready,
             self._observer.writers,
         )
+        self._acme: AcmePaths | None = None
         self._control = self._control_app(shown.own, config.limits) if control else None
         self._predecessor = predecessor
         sockets = {key: one for bound in bounds for key, one in bound.sockets().items()}
@@ -170,6 +177,7 @@ class _Run:
         loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         stopped = asyncio.create_task(self._stopping.wait())
         await self._keeper.start()
+        await self._challenger.start()
         if self._control is not None and self._predecessor is None:
             # /readyz is answered from the beginning; one that is taken over from answers until we serve
             await self._control.start(self._control_sockets)
@@ -258,6 +266,7 @@ class _Run:
             await self._control.stop()
         if self._clerks is not None:
             await self._clerks.stop()
+        await self._challenger.stop()
         await self._keeper.stop()
 
     async def _watchdog(self) -> None:
@@ -271,6 +280,7 @@ class _Run:
     def _control_app(self, token: str | None, limits: Limits) -> "ControlApp":
         # aiohttp and what explains take 0.3 s and 30 MB: not for those who have no endpoint
         from geodns.control import metrics, traffic
+        from geodns.control.acme import AcmePaths
         from geodns.control.api import Api
         from geodns.control.app import ControlApp
         from geodns.server.clerks import Clerks
@@ -278,12 +288,16 @@ class _Run:
 
         self._clerks = Clerks(self._say, lambda: self._library.config.limits.loader_memory_octets)
         desk = Desk(self._library, self._keeper, self._served, self._reloader, self._clerks)
+        self._acme = AcmePaths(self._challenger, token)
         routes = [
             *Api(desk).routes(),
+            *self._acme.routes(),
             *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
             *metrics.routes(self._facts.gather, self._not_ready),
         ]
-        return ControlApp(self._keeper, token, self._say.rarely, routes, limits)
+        app = ControlApp(self._keeper, token, self._say.rarely, routes, limits)
+        app.own_guard = self._acme.own_guard
+        return app
 
     def _not_ready(self, for_any_zone: bool = False) -> str:
         """Why queries should not come here; "" when they should."""
@@ -341,8 +355,10 @@ class _Run:
             self._say(f"{what}; the rest of the config was taken up")
         self._library.configure(config, settings)
         self._keeper.configure(config, shown, server_id(config))
-        if self._control is not None:
-            self._control.token = shown.own
+        self._challenger.configure(config, shown, server_id(config))
+        if self._control is not None and self._acme is not None:
+            self._control.token = self._acme.token = shown.own
+            self._control.own_guard = self._acme.own_guard
             self._control.limits = config.limits
         self._listeners.limit(config.limits)
         self._observer.configure(config, server_id(config))
@@ -382,6 +398,13 @@ def _dropped(config: Config, become: Account, secret: bytes, say: Sayer) -> tupl
         raise PrivilegeError(f"{become.name} (server.user) has to be able to read these files at a reload")
     say(f"root's privileges are given up: this is {become.name} now")
     return settings, shown
+
+
+def _peer_calls() -> "PeerCalls":
+    # aiohttp takes 0.2 s and 15 MB: not for those who have no endpoint
+    from geodns.control.peers import PeerCalls
+
+    return PeerCalls()
 
 
 def _keys(config: Config) -> list[takeover.Key]:

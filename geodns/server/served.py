@@ -12,6 +12,7 @@ from geodns.engine.snapshot import Snapshot
 from geodns.engine.wire import SERVFAIL
 from geodns.server.limiter import Limiter
 from geodns.server.say import Sayer
+from geodns.table.overlay import Texts, overlaid
 from geodns.traffic.event import NANOSECONDS
 from geodns.traffic.tally import Tally
 
@@ -51,7 +52,9 @@ class Served:
     __slots__ = (
         "_publish",
         "_publishing",
+        "_texts",
         "answer",
+        "base",
         "engine_errors",
         "is_limiting",
         "limiter",
@@ -68,23 +71,37 @@ class Served:
     ) -> None:
         """`publish` gets every snapshot before it counts as published: the native engine copies it there."""
         self.snapshot = snapshot
+        self.base = snapshot.table  # as the zones have it: the snapshot's has challenges in front
         self.say = say
         self.answer = answer
         self.engine_errors = 0  # queries on which the engine raised: each of them is a bug in it
         self.limiter = Limiter()
         self.is_limiting = False  # whether replies over UDP go by the limiter
         self._publish = publish
+        self._texts: Texts = {}
         self._publishing = threading.Lock()
 
     def publish(self, **changes: Any) -> None:
         """Serve from a snapshot that is the one before but for these fields."""
         with self._publishing:
-            if isinstance(self.snapshot, _Over):
-                return
-            snapshot = replace(self.snapshot, **changes)
-            self._publish(snapshot)
-            self.snapshot = snapshot
-            self.is_limiting = snapshot.rrl is not None
+            if "table" in changes:
+                self.base = changes["table"]
+                changes["table"] = overlaid(self.base, self._texts)
+            self._put(changes)
+
+    def challenge(self, texts: Texts) -> None:
+        """Serve these TXT records beside those of the zones, in place of those that were given before."""
+        with self._publishing:
+            self._texts = texts
+            self._put({"table": overlaid(self.base, texts)})
+
+    def _put(self, changes: dict[str, Any]) -> None:
+        if isinstance(self.snapshot, _Over):
+            return
+        snapshot = replace(self.snapshot, **changes)
+        self._publish(snapshot)
+        self.snapshot = snapshot
+        self.is_limiting = snapshot.rrl is not None
 
     def now(self) -> Snapshot | None:
         """The snapshot that is served; None once this server is drained."""

@@ -145,10 +145,12 @@ class Table:
     """All the zones, as one map.
 
     `parent_side` has the node of a delegation whose child zone is served as well: it answers for DS (RFC 4035
-    section 3.1.4.1). `failed` are the zones that have a file but no good one.
+    section 3.1.4.1). `failed` are the zones that have a file but no good one. `overlays` have nodes that
+    stand before those of the zone with the same apex, in `nodes` too.
     """
 
     nodes: dict[bytes, Node]
     zones: dict[bytes, ZoneTable]
     parent_side: dict[bytes, Node] = field(default_factory=dict)
     failed: frozenset[bytes] = frozenset()
+    overlays: tuple[ZoneTable, ...] = ()

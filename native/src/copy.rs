@@ -161,7 +161,10 @@ impl Copier {
         let mut zones = Known::default();
         let mut steer_keys = Seen::default();
         let mut linked = Vec::new();
-        for zone in given.getattr(intern!(py, "zones"))?.call_method0(intern!(py, "values"))?.try_iter()? {
+        let given_zones = given.getattr(intern!(py, "zones"))?.call_method0(intern!(py, "values"))?;
+        let overlays = given.getattr(intern!(py, "overlays"))?;
+        let overlay_count = overlays.len()?;
+        for zone in given_zones.try_iter()?.chain(overlays.try_iter()?) {
             let zone = zone?;
             let copied = match self.zones.get(&id(&zone)) {
                 Some((_, known)) => known.clone(),
@@ -174,7 +177,8 @@ impl Copier {
         }
         let failed = given.getattr(intern!(py, "failed"))?.try_iter()?;
         let failed = failed.map(|apex| apex?.extract::<Vec<u8>>()).collect::<PyResult<_>>()?;
-        let table = Arc::new(py.detach(|| Table::link(linked, failed)));
+        let overlays = linked.split_off(linked.len() - overlay_count);
+        let table = Arc::new(py.detach(|| Table::link(linked, overlays, failed)));
         (self.zones, self.steer_keys, self.mappings) = (zones, steer_keys, None);
         self.table = Some((given.clone().unbind(), table));
         Ok(())

@@ -53,7 +53,7 @@ struct Entry {
 /// names that meet in it.
 #[derive(Debug, Default)]
 pub struct Table {
-    /// In any order.
+    /// In any order; the last ones may be overlays of others.
     pub zones: Vec<Arc<Zone>>,
     /// Apexes (lower-case wire form) that have a file but no good zone.
     pub failed: Vec<Vec<u8>>,
@@ -63,8 +63,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// All zones as one map; a zone inside another hides what the outer one has at and below its apex.
-    pub fn link(mut zones: Vec<Arc<Zone>>, failed: Vec<Vec<u8>>) -> Table {
+    /// All zones as one map; a zone inside another hides what the outer one has at and below its apex. The nodes of an
+    /// overlay stand before those of all zones.
+    pub fn link(mut zones: Vec<Arc<Zone>>, overlays: Vec<Arc<Zone>>, failed: Vec<Vec<u8>>) -> Table {
         // A parent's apex is a suffix of its child's, so by length the parents come first.
         zones.sort_by_key(|zone| zone.apex.len());
         let names = zones.iter().map(|zone| zone.names).sum();
@@ -76,6 +77,11 @@ impl Table {
             }
             table.add(&zones, table.zones.len() as u32);
             table.zones.push(zone.clone());
+        }
+        for overlay in overlays {
+            table.zones.push(overlay);
+            let zones = table.zones.clone();
+            table.add(&zones, zones.len() as u32 - 1);
         }
         table
     }

@@ -207,7 +207,7 @@ fn snapshot() -> Snapshot {
     let standings = Arc::new(vec![None; zone.steers.len()]);
     let bound = Bound::new(&zone, Arc::new(vec![Arc::new(partition())]), standings);
     Snapshot {
-        table: Arc::new(Table::link(vec![zone], vec![b"\x06failed\0".to_vec()])),
+        table: Arc::new(Table::link(vec![zone], Vec::new(), vec![b"\x06failed\0".to_vec()])),
         bound: vec![bound],
         identity: Identity { server_id: vec![b'i'; 255], hostname: vec![b'h'; 300], version: Vec::new() },
         cookie_secrets: vec![[1; 16]],

@@ -15,7 +15,7 @@ from geodns.cli import Failure, main, printable
 from tests.cli.conftest import Run
 
 GEODNS = [sys.executable, "-c", "from geodns.cli import main; main()"]
-COMMANDS = ["auto", "bench", "delegation", "down", "ping", "status", "up"]
+COMMANDS = ["acme-dns-01", "auto", "bench", "delegation", "down", "ping", "status", "up"]
 COMMANDS += ["check", "explain", "export", "geo", "geo lookup", "import", "schema", "serve", "version"]
 
 
@@ -31,7 +31,7 @@ def test_every_command_is_listed(run: Run) -> None:
     """`geodns --help` lists every command with a line of its own."""
     names = {command.split()[0] for command in COMMANDS}
     assert names == set(main.list_commands(click.Context(main)))
-    assert set(re.findall(r"^  ([a-z]+)  +[A-Z]", run("--help").output, re.M)) == names
+    assert set(re.findall(r"^  ([a-z0-9-]+)  +[A-Z]", run("--help").output, re.M)) == names
 
 
 def test_help_imports_nothing_heavy() -> None:

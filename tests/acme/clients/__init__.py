@@ -1,0 +1,1 @@
+"""Real ACME clients: certbot, lego, pyacmedns."""
