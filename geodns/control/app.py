@@ -53,8 +53,8 @@ class ControlApp:
     """Serves on sockets that listen already. All methods are for the event loop's thread.
 
     `token`, `limits` and `is_serving` may be assigned at any time; as long as nothing is served, only
-    OPEN_PATHS are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths, behind
-    the same guard; a `Refuse` that they raise becomes the answer.
+    OPEN_PATHS are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths,
+    behind the same guard; a `Refuse` that they raise becomes the answer.
     """
 
     def __init__(
