@@ -28,7 +28,7 @@ from geodns.control.app import READYZ
 from geodns.control.replies import HEADERS, reply
 from geodns.health.status import CheckRow, Status
 from geodns.traffic.recent import rcode_label, type_label, zone_label
-from geodns.traffic.sums import BUCKETS, STEPS_BITS, UDP, Sums, bucket_end
+from geodns.traffic.sums import BUCKETS, STEPS_BITS, TCP, UDP, Sums, bucket_end
 
 SERVED, STALE, FAILED = "served", "stale", "failed"
 STATES = (SERVED, STALE, FAILED)
@@ -44,12 +44,16 @@ _COUNTERS = {
     "send_errors": ("geodns_answers_unsent", "answers that the system did not take"),
     "panics": ("geodns_engine_failures", "queries answered SERVFAIL for a bug of geodns"),
     "unsampled": ("geodns_sample_dropped", "queries that were to be part of the sample and found no room"),
+    "limited": ("geodns_answers_limited", "answers that rate limiting kept back, or would have"),
+    "slipped": ("geodns_answers_slipped", "short answers that rate limiting sent instead, or would have"),
+    "exempted": ("geodns_answers_exempted", "answers that a cookie or the exempt list let pass"),
     "uncounted": ("geodns_queries_uncounted", "what found no place any more among a thread's counts"),
     "accepted": ("geodns_tcp_connections_accepted", "TCP connections"),
     "refused": ("geodns_tcp_connections_refused", "TCP connections closed at once, for limits.tcp_*"),
     "evicted": ("geodns_tcp_connections_evicted", "idle TCP connections closed to make room for others"),
 }
 _OF_CONNECTIONS = ("accepted", "refused", "evicted")
+_OF_DATAGRAMS = ("limited", "slipped", "exempted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,8 @@ def _traffic(sums: Sums) -> Iterator[Metric]:
         rows = {transport: row[key] for transport, row in sums.counters.items() if key in row}
         if key in _OF_CONNECTIONS:
             rows.pop(UDP, None)
+        if key in _OF_DATAGRAMS:
+            rows.pop(TCP, None)
         yield _counter(name, help_text, "transport", rows)
     yield _latency(sums)
 

@@ -86,7 +86,9 @@ class PythonListeners:
         sums = joined([tally.sums() for tally in self._tallies])
         sums.counters[UDP]["send_errors"] = sum(udp.send_errors for udp in self._udp)
         sums.counters[UDP]["panics"] = self._served.engine_errors
-        tcp = self._tcp
+        limiter, tcp = self._served.limiter, self._tcp
+        for name in ("limited", "slipped", "exempted"):
+            sums.counters[UDP][name] = getattr(limiter, name)
         sums.counters[TCP] |= {"accepted": tcp.accepted, "refused": tcp.refused, "evicted": tcp.evicted}
         return sums
 

@@ -51,7 +51,6 @@ class NativeListeners:
         self._say = say
         self._lost = lost
         self._watch: asyncio.Task[None] | None = None
-        self._engine = engine
         self._served = served
         self._limits = LimitLog(say, lambda _, *asked: engine.is_limited(*asked))
         from geodns._native import Server  # not everywhere built: whoever has an engine has it

@@ -58,6 +58,7 @@ pub enum Next {
 /// What this client gets from a choice (by number) of a zone, and the ECS scope within which everybody's answer is one of the same.
 ///
 /// The address in ECS decides if it is public or has a rule, else the address that asked.
+#[expect(clippy::too_many_arguments, reason = "as geodns.engine.choose has them, which is the definition")]
 pub fn choose(
     snapshot: &Snapshot,
     zone: u32,

@@ -21,6 +21,9 @@ use crate::snapshot::Snapshot;
 const RETIRE_LONGEST: Duration = Duration::from_millis(100);
 const RETIRE_STEP: Duration = Duration::from_millis(1);
 
+/// (zone's number, type, rcode, pools' numbers).
+type LeftOfPython = (u32, u16, u16, Vec<u32>);
+
 /// What the serving threads and Python share: the snapshot that is served.
 #[pyclass(frozen)]
 pub struct Engine {
@@ -80,7 +83,7 @@ impl Engine {
     }
 
     /// What a query to this packet leaves behind: (zone's number, type, rcode, pools' numbers); None for silence.
-    fn left(&self, packet: &[u8], client: &str, draw: u32, now: u64) -> PyResult<Option<(u32, u16, u16, Vec<u32>)>> {
+    fn left(&self, packet: &[u8], client: &str, draw: u32, now: u64) -> PyResult<Option<LeftOfPython>> {
         let client = address(client)?;
         let (mut out, mut left) = (Vec::new(), Left::default());
         let outcome = answer(packet, client, &self.current.load(), draw, now, false, &mut out, &mut left);

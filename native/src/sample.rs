@@ -115,12 +115,14 @@ pub struct Sampler {
     left: u32,
 }
 
-impl Sampler {
+impl Default for Sampler {
     /// Nothing is chosen before `aim`.
-    pub fn new() -> Sampler {
+    fn default() -> Sampler {
         Sampler { every: 0, left: u32::MAX }
     }
+}
 
+impl Sampler {
     /// One of so many; 0 for none.
     pub fn every(&self) -> u32 {
         self.every
@@ -146,7 +148,7 @@ impl Sampler {
     /// From 1 to 2 * every - 1 queries on, `every` on the average.
     fn again(&mut self, draw: u32) {
         let span = u64::from(self.every) * 2 - u64::from(self.every != 0);
-        self.left = if span == 0 { u32::MAX } else { 1 + (u64::from(draw) * span >> 32) as u32 };
+        self.left = if span == 0 { u32::MAX } else { 1 + ((u64::from(draw) * span) >> 32) as u32 };
     }
 }
 
@@ -187,7 +189,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 32) as u32
         };
-        let mut sampler = Sampler::new();
+        let mut sampler = Sampler::default();
         assert!((0..100_000).all(|_| sampler.choose(draw()).is_none()));
         for every in [1, 2, 10, 1000] {
             sampler.aim(every, draw());

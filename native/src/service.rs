@@ -125,7 +125,7 @@ impl<'a, S: Service> Asking<'a, S> {
             asked: 0,
             now: 0,
             left: Left::default(),
-            sampler: Sampler::new(),
+            sampler: Sampler::default(),
             samples: Vec::new(),
         }
     }

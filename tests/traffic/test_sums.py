@@ -47,7 +47,9 @@ class Running:
 
             native = Engine()
             self.served = Served(Snapshot(link([])), say, publish=native.publish)
-            self.listeners: Listeners = NativeListeners(self.bounds, Limits(), native, say, lambda: None)
+            self.listeners: Listeners = NativeListeners(
+                self.bounds, Limits(), native, self.served, lambda: None
+            )
         else:
             self.served = Served(Snapshot(link([])), say)
             self.listeners = PythonListeners(self.bounds, Limits(), self.served, lambda: None)
