@@ -97,7 +97,7 @@ class Servers:
         self.processes: list[subprocess.Popen[bytes]] = []
         self._log = folder / f"{engine}.log"
         self._command = [sys.executable, "-m", "geodns", "serve", "--zones", str(folder / "zones")]
-        self._command += ["--listen", f"127.0.0.1:{port}", "--engine", engine]
+        self._command += ["--listen", f"127.0.0.1:{port}", "--engine", engine, "--log", "text"]
 
     def start(self) -> None:
         """The next one, until it serves, and the one before has ended."""

@@ -48,7 +48,7 @@ def engine_of(image: str) -> str:
     wait_until("ready", lambda: says_ready(container))
     done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
     docker("rm", "--force", container)
-    return re.findall(r"ready: .*\(engine (.*)\)", done.stderr)[0]
+    return re.findall(r"ready: .*\(engine ([^)]*)\)", done.stderr)[0]
 
 
 @pytest.mark.skipif(not HAS_RUST, reason="there is no Rust toolchain to build the native engine with")
