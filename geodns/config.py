@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from geodns.engine import snapshot
 from geodns.engine.cookie import SECRET_OCTETS
 from geodns.geo import overrides
 from geodns.name import Name
@@ -34,6 +35,7 @@ from geodns.zone import source
 
 CONFIG_NAME = "geodns.yaml"  # what `load_config` looks for in the working directory
 CONFIG_OCTETS_MAX = 1 << 20  # a config of a megabyte is some other file
+SECRET_FILE_OCTETS_MAX = 1 << 16  # some secrets, with a page of comments
 DNS_PORT = 53  # RFC 1035 section 4.2
 CONTROL_PORT = 5380  # of our own choice: nothing is registered there
 TOKEN_OCTETS_MIN = 16  # of a token: what can not be guessed; openssl rand -hex 16 makes 32
@@ -150,9 +152,22 @@ def _checked_secret(value: str) -> str:
     return value.lower()
 
 
+def _checked_networks(values: list[str]) -> list[str]:
+    for value in values:
+        try:
+            ip_network(value)
+        except ValueError as error:
+            raise ValueError(f'"{value}" is not a network such as 192.0.2.0/24: {error}') from None
+    return values
+
+
 Secret = Annotated[str, AfterValidator(_checked_secret)]
 Strings = Annotated[list[str], BeforeValidator(_as_list)]
 Text = Annotated[str, Field(max_length=255)]  # one character-string of a TXT record (RFC 1035 section 3.3)
+
+
+Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\$?$", max_length=32)]
+"""A user or a group, by name or number."""
 
 
 class _Part(BaseModel):
@@ -178,6 +193,16 @@ class Server(_Part):
     id: Text | None = Field(default=None, description="id.server and NSID; the hostname if left out")
     hostname: Text | None = Field(default=None, description="hostname.bind; the machine's name if left out")
     version: Text | None = Field(default=None, description='version.bind; "geodns" if left out')
+    user: Account | None = Field(
+        default=None, description="whom to become, started as root, once the addresses are bound"
+    )
+    group: Account | None = Field(default=None, description="its group; the user's own if left out")
+
+    @model_validator(mode="after")
+    def _no_group_alone(self) -> Self:
+        if self.group is not None and self.user is None:
+            raise ValueError("a group without a user: whom should it become?")
+        return self
 
 
 class Cookies(_Part):
@@ -193,11 +218,55 @@ class Cookies(_Part):
         default_factory=list, description="the secret, or several: the first signs, all verify", max_length=4
     )
 
+    require: Literal["never", "when_limited"] = Field(
+        default="when_limited",
+        description="when_limited: over a limit of rrl, a client with half a cookie is sent the other half "
+        "(BADCOOKIE, RFC 7873 section 5.2.3) instead of to TCP",
+    )
+
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         if self.secret_file is not None and self.secret:
             raise ValueError("secret and secret_file exclude each other")
         return self
+
+
+PerSecond = Annotated[int | None, Field(ge=0, le=50_000)]
+"""Responses a second to one network."""
+
+
+class Rrl(_Part):
+    """Response rate limiting over UDP. Off as long as no rate is set, as in BIND and Knot DNS.
+
+    What is too much depends on how many clients share a resolver's network, which no default knows.
+    """
+
+    responses_per_second: PerSecond = Field(
+        default=None, description="of each class of response to one network; 0 and nothing: no limit"
+    )
+    nodata_per_second: PerSecond = Field(default=None, description="that many, of answers without a record")
+    nxdomains_per_second: PerSecond = Field(default=None, description="likewise, of names that do not exist")
+    referrals_per_second: PerSecond = Field(default=None, description="likewise, of referrals")
+    errors_per_second: PerSecond = Field(
+        default=None, description="likewise, of REFUSED, FORMERR, SERVFAIL and the like"
+    )
+    burst_seconds: int = Field(
+        default=2, ge=1, le=10, description="a network that was quiet may have so many seconds' worth at once"
+    )
+    slip: int = Field(
+        default=1,
+        ge=0,
+        le=10,
+        description="of the answers over the limit each so manyth is sent empty with TC, so that whoever did "
+        "ask comes by TCP; 1: all, since what is dropped helps those who forge answers, as in Knot DNS; "
+        "0: none",
+    )
+    ipv4_prefix_bits: int = Field(default=24, ge=8, le=32, description="of a network that counts as one")
+    ipv6_prefix_bits: int = Field(default=56, ge=16, le=64, description="of a network that counts as one")
+    exempt: Annotated[Strings, AfterValidator(_checked_networks)] = Field(
+        default_factory=list, description="networks that are not limited", max_length=1000
+    )
+    log_only: bool = Field(default=False, description="count and log what would be limited, and send it")
 
 
 def parse_duration(text: str) -> float:
@@ -397,6 +466,33 @@ class Limits(_Part):
         le=10_000,
         description="of one connection before the others have their turn; about 1 ms of work",
     )
+    http_connections: int = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="of the control endpoint: peers and people; each is a file descriptor",
+    )
+    http_connections_per_client: int = Field(
+        default=32,
+        ge=1,
+        le=10_000,
+        description="of one IPv4 address or IPv6 /64: half, so that one can not lock all out",
+    )
+    http_header_octets: int = Field(
+        default=4096,
+        ge=512,
+        le=1 << 16,
+        description="of one field of a request's header: more than any token",
+    )
+    http_request_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        le=300,
+        description="from a connection to the end of its request's header; as much again for its body",
+    )
+    http_connection_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="from a connection to its end: 5 MB over a bad line"
+    )
     loader_seconds: float = Field(
         default=600.0,
         gt=0,
@@ -443,6 +539,7 @@ class Config(_Part):
     geo: Geo = Field(default=Geo())
     server: Server = Field(default=Server())
     cookies: Cookies = Field(default=Cookies())
+    rrl: Rrl = Field(default=Rrl())
     health: Health = Field(default=Health())
     control: Control = Field(default=Control())
     peers: list[Peer] = Field(
@@ -546,6 +643,36 @@ def cookie_secrets(config: Config) -> tuple[tuple[bytes, ...], list[Problem]]:
     return (() if problems else tuple(secrets)), problems
 
 
+def rate_limits(config: Config, key: bytes) -> snapshot.Rrl | None:
+    """What `rrl` comes to, with a key for its table; None as long as no rate is set."""
+    rrl = config.rrl
+    common = rrl.responses_per_second or 0
+    special = (
+        rrl.nodata_per_second,
+        rrl.nxdomains_per_second,
+        rrl.referrals_per_second,
+        rrl.errors_per_second,
+    )
+    answers, nodata, nxdomain, referrals, errors = (
+        common if rate is None else rate for rate in (common, *special)
+    )
+    rates = (answers, nodata, nxdomain, referrals, errors)
+    if not any(rates):
+        return None
+    networks = map(ip_network, rrl.exempt)
+    return snapshot.Rrl(
+        rates=rates,
+        burst_seconds=rrl.burst_seconds,
+        slip=rrl.slip,
+        bits4=rrl.ipv4_prefix_bits,
+        bits6=rrl.ipv6_prefix_bits,
+        exempt=tuple((network.network_address.packed, network.prefixlen) for network in networks),
+        log_only=rrl.log_only,
+        badcookie=config.cookies.require == "when_limited",
+        key=key,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """What instances show each other: `own` opens our control endpoint, `peers` theirs, in their order.
@@ -586,18 +713,32 @@ def _token(path: Path | None) -> tuple[str | None, list[Problem]]:
 
 
 def _secret_lines(path: Path) -> tuple[list[tuple[int, str]], list[Problem]]:
-    """The numbers and texts of the lines of a file that nobody else may read, without comments."""
+    """The numbers and texts of the lines of a file that nobody else may read, without comments.
+
+    A link counts as what it leads to, as Kubernetes has its secrets; what is looked at is what is read.
+    """
     try:
-        with path.open(encoding="ascii") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & stat.S_IRWXO:
+        with open(path, encoding="ascii", opener=_open_without_waiting) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                return [], [Problem(str(path), 0, 0, "", "this is not a file")]
+            if found.st_mode & stat.S_IRWXO:
                 what = "everybody on this machine may read or write this secret"
                 return [], [Problem(str(path), 0, 0, "", what, f"chmod o= {path}")]
-            lines = file.read(CONFIG_OCTETS_MAX).splitlines()
+            text = file.read(SECRET_FILE_OCTETS_MAX + 1)
+            if len(text) > SECRET_FILE_OCTETS_MAX:
+                what = f"larger than {SECRET_FILE_OCTETS_MAX} octets: this is no file of secrets"
+                return [], [Problem(str(path), 0, 0, "", what)]
+            lines = text.splitlines()
     except (OSError, UnicodeDecodeError) as error:
         return [], [Problem(str(path), 0, 0, "", _reason(error))]
     texts = [(number, line.partition("#")[0].strip()) for number, line in enumerate(lines, 1)]
     return [(number, text) for number, text in texts if text], []
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Not for the writer of a pipe, who may never come."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 _Path = tuple[str | int, ...]

@@ -1,5 +1,6 @@
 """The main config: defaults, the listen grammar, and problems with their addresses."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,40 @@ def test_a_bad_secret_file_is_refused(tmp_path: Path, text: str, mode: int, expe
     assert () == secrets
     told = str(problems[0]).removeprefix(f"{tmp_path}/secret")
     assert expected == told[: len(expected)]
+
+
+def secret_problems(path: Path) -> list[str]:
+    """What is wrong with it as a file of cookie secrets, and as one with a token."""
+    _, one = cookie_secrets(Config(cookies={"secret_file": path}))
+    _, other = tokens(Config(control={"token_file": path}))
+    return [str(problem).removeprefix(f"{path}: ") for problem in (*one, *other)]
+
+
+def test_what_is_no_file_of_secrets(tmp_path: Path):
+    """A folder, a pipe that nobody writes to, a device, and something huge are refused, and at once."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    (tmp_path / "huge").touch(0o600)
+    os.truncate(tmp_path / "huge", 1 << 40)
+    assert ["this is not a file"] * 2 == secret_problems(tmp_path / "pipe")
+    assert ["this is not a file"] * 2 == secret_problems(Path("/dev/zero"))
+    assert ["is a directory"] * 2 == secret_problems(tmp_path)
+    assert ["larger than 65536 octets: this is no file of secrets"] * 2 == secret_problems(tmp_path / "huge")
+
+
+def test_a_link_to_a_secret_counts_as_the_secret(tmp_path: Path):
+    """As Kubernetes mounts them: a link is followed, and the mode that counts is that of the file."""
+    secret, link = tmp_path / "secret", tmp_path / "link"
+    link.symlink_to(secret)
+    assert ["no such file or directory"] * 2 == secret_problems(link)
+    secret.write_text(f"{SECRET}\n")
+    secret.chmod(0o604)
+    expected = f"everybody on this machine may read or write this secret (chmod o= {link})"
+    assert [expected] * 2 == secret_problems(link)
+    secret.chmod(0o640)
+    assert [] == secret_problems(link)
+    link.unlink()
+    link.symlink_to(link)
+    assert ["too many levels of symbolic links"] * 2 == secret_problems(link)
 
 
 def test_the_control_endpoint(file: Path):

@@ -17,21 +17,23 @@ from typing import Any, Protocol, cast
 
 from aiohttp import web
 
+from geodns.config import Limits
 from geodns.control.document import Document
 from geodns.control.guard import refusal
-from geodns.control.replies import Refuse, error_reply, reply, send
+from geodns.control.replies import HEADERS, Refuse, error_reply, reply, send
 
 BODY_OCTETS_MAX = 4096  # of a request: a state and a reason
 LINE_OCTETS_MAX = 2048  # of a request line: the name of an external check, in percent signs
-FIELD_OCTETS_MAX = 4096  # of a header field: more than any token
 REASON_CHARACTERS_MAX = 200  # of an external check: a line of a log
-CONNECTIONS_MAX = 64  # at a time: peers and people; each is a file descriptor
-REQUEST_SECONDS = 5.0  # from a connection to the end of its request's header; as much again for its body
-CONNECTION_SECONDS = 30.0  # from a connection to its end: 5 MB over a bad line
 LINGER_SECONDS = 1.0  # for a client to read why its body was refused
 BACKLOG = 64  # connections that wait for us to accept them
 
-HEALTHZ = "/healthz"
+PREFIX6_UNUSED_BITS = 64  # of an IPv6 client's address
+
+HEALTHZ, READYZ = "/healthz", "/readyz"
+OPEN_PATHS = frozenset({HEALTHZ, READYZ})  # to everybody: whoever probes has no token
+
+_DEFAULT_LIMITS = Limits()
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,8 +52,9 @@ class Source(Protocol):
 class ControlApp:
     """Serves on sockets that listen already. All methods are for the event loop's thread.
 
-    `token` may be assigned at any time. `say_rarely` is told what goes wrong inside, with its kind.
-    `routes` are more paths, behind the same guard; a `Refuse` that they raise becomes the answer.
+    `token`, `limits` and `is_serving` may be assigned at any time; as long as nothing is served, only
+    OPEN_PATHS are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths,
+    behind the same guard; a `Refuse` that they raise becomes the answer.
     """
 
     def __init__(
@@ -60,8 +63,11 @@ class ControlApp:
         token: str | None,
         say_rarely: Callable[[str, str], None],
         routes: Iterable[web.AbstractRouteDef] = (),
+        limits: Limits = _DEFAULT_LIMITS,
     ) -> None:
         self.token = token
+        self.limits = limits
+        self.is_serving = False
         self._source = source
         self._say_rarely = say_rarely
         self._local: set[tuple[str, int]] = set()  # loopback addresses that we listen on
@@ -73,16 +79,13 @@ class ControlApp:
         self._app.router.add_put("/v1/external/{name}", self._external)
         self._app.router.add_get(HEALTHZ, self._healthz, allow_head=False)
         self._app.add_routes(routes)
+        self._logger = _silent()
         self._runner = web.AppRunner(
             self._app,
             handle_signals=False,
             shutdown_timeout=0,
             access_log=None,
-            logger=_silent(),
-            max_line_size=LINE_OCTETS_MAX,
-            max_field_size=FIELD_OCTETS_MAX,
-            lingering_time=LINGER_SECONDS,
-            auto_decompress=False,
+            logger=self._logger,
             handler_cancellation=True,
         )
 
@@ -107,11 +110,27 @@ class ControlApp:
     def _accepted(self) -> asyncio.Protocol:
         """The protocol of a connection that was accepted just now."""
         server = self._runner.server
-        if server is None or len(self._connections) >= CONNECTIONS_MAX:
+        if server is None or len(self._connections) >= self.limits.http_connections:
             return _Refused()
-        inner = server()
-        connection = self._connections[inner] = _Connection(inner, lambda: self._connections.pop(inner, None))
+        inner = _Requests(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=self._logger,
+            logger=self._logger,
+            max_line_size=LINE_OCTETS_MAX,
+            max_field_size=self.limits.http_header_octets,
+            lingering_time=LINGER_SECONDS,
+            auto_decompress=False,
+        )
+        connection = self._connections[inner] = _Connection(
+            inner, self.limits, self._admit, lambda: self._connections.pop(inner, None)
+        )
         return connection
+
+    def _admit(self, client: str) -> bool:
+        """Whether one more connection of this client is not too many; it is counted already."""
+        theirs = sum(connection.client == client for connection in self._connections.values())
+        return theirs <= self.limits.http_connections_per_client
 
     # Requests
 
@@ -120,8 +139,10 @@ class ControlApp:
         if request.protocol in self._connections:
             self._connections[request.protocol].has_asked()
         try:
-            if request.path != HEALTHZ:
+            if request.path not in OPEN_PATHS:
                 self._check(request)
+                if not self.is_serving:
+                    raise Refuse(503, "the zones are not loaded yet")
             return await handler(request)
         except Refuse as error:
             return error_reply(error.status, error.what, more=error.more)
@@ -161,7 +182,7 @@ class ControlApp:
 
     async def _external(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
-        async with asyncio.timeout(REQUEST_SECONDS):
+        async with asyncio.timeout(self.limits.http_request_seconds):
             is_up, reason = _report(await request.read())
         if not await self._source.report(name, is_up, reason):
             raise Refuse(404, "no value that is served has an external check of this name")
@@ -189,8 +210,13 @@ class _Connection(asyncio.Protocol):
     aiohttp lets clients take all the time they want to ask, and to read what they get.
     """
 
-    def __init__(self, inner: Any, forget: Callable[[], object]) -> None:
+    def __init__(
+        self, inner: Any, limits: Limits, admit: Callable[[str], bool], forget: Callable[[], object]
+    ) -> None:
+        self.client = ""  # the IPv4 address, or the IPv6 /64
         self._inner = inner
+        self._limits = limits
+        self._admit = admit
         self._forget = forget
         self._transport: asyncio.Transport | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -211,9 +237,14 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.client = _counted_as(peer[0]) if peer else ""  # gone before we could ask
         loop = asyncio.get_running_loop()
-        self._timers = [loop.call_later(limit, self.abort) for limit in (REQUEST_SECONDS, CONNECTION_SECONDS)]
+        seconds = (self._limits.http_request_seconds, self._limits.http_connection_seconds)
+        self._timers = [loop.call_later(limit, self.abort) for limit in seconds]
         self._inner.connection_made(transport)
+        if not self._admit(self.client):
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in self._timers:
@@ -233,6 +264,31 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._inner.resume_writing()
+
+
+class _Requests(web.RequestHandler):
+    """aiohttp's protocol, which tells nobody what it could not read: there may be a token in it."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        response = super().handle_error(request, status, exc, "this is no request that can be read")
+        response.headers.update(HEADERS)
+        return response
+
+
+def _counted_as(client: str) -> str:
+    """The client as the limit per client sees it: an IPv4 address, or an IPv6 /64, all of one host's."""
+    address = ip_address(client)
+    if address.version == 4:
+        return client
+    return str(int(address) >> PREFIX6_UNUSED_BITS)
 
 
 class _Refused(asyncio.Protocol):

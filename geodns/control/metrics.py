@@ -24,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from geodns import __version__
+from geodns.control.app import READYZ
 from geodns.control.replies import HEADERS, reply
 from geodns.health.status import CheckRow, Status
 from geodns.traffic.recent import rcode_label, type_label, zone_label
@@ -43,6 +44,7 @@ _COUNTERS = {
     "send_errors": ("geodns_answers_unsent", "answers that the system did not take"),
     "panics": ("geodns_engine_failures", "queries answered SERVFAIL for a bug of geodns"),
     "unsampled": ("geodns_sample_dropped", "queries that were to be part of the sample and found no room"),
+    "uncounted": ("geodns_queries_uncounted", "what found no place any more among a thread's counts"),
     "accepted": ("geodns_tcp_connections_accepted", "TCP connections"),
     "refused": ("geodns_tcp_connections_refused", "TCP connections closed at once, for limits.tcp_*"),
     "evicted": ("geodns_tcp_connections_evicted", "idle TCP connections closed to make room for others"),
@@ -84,8 +86,11 @@ class Facts:
 Gather = Callable[[], Awaitable[Facts]]
 
 
-def routes(gather: Gather) -> list[web.RouteDef]:
-    """The paths, for a ControlApp."""
+def routes(gather: Gather, not_ready: Callable[[bool], str]) -> list[web.RouteDef]:
+    """The paths, for a ControlApp. `not_ready` says why queries should go elsewhere, "" when they should
+    not; told True, for any zone that has failed. Strangers may ask it, so it has to be quick, and to tell
+    them nothing.
+    """
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         facts = await gather()
@@ -97,14 +102,10 @@ def routes(gather: Gather) -> list[web.RouteDef]:
         return response
 
     async def readyz(request: web.Request) -> web.StreamResponse:
-        facts = await gather()
-        failed = [zone.name for zone in facts.zones if zone.state == FAILED]
-        why = facts.not_ready
-        if not why and request.query.get("zones") == "all" and failed:
-            why = f"there is no good version of {', '.join(failed[:10])}"
+        why = not_ready(request.query.get("zones") == "all")
         return reply(503, {"status": "not ready", "why": why}) if why else reply(200, {"status": "ready"})
 
-    return [web.get("/metrics", metrics, allow_head=False), web.get("/readyz", readyz, allow_head=False)]
+    return [web.get("/metrics", metrics, allow_head=False), web.get(READYZ, readyz, allow_head=False)]
 
 
 def _registry(facts: Facts) -> CollectorRegistry:

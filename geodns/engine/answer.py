@@ -1,7 +1,7 @@
 """answer(packet, client, snapshot, draw, now): the whole way of a query through the engine."""
 
 from geodns.engine import chaos
-from geodns.engine.assemble import lowered, message, option, placed, subnet_option
+from geodns.engine.assemble import FLAG_TC, lowered, message, option, placed, subnet_option
 from geodns.engine.choose import Chosen, choose
 from geodns.engine.cookie import cookie_for
 from geodns.engine.decide import next_draw
@@ -9,6 +9,7 @@ from geodns.engine.left import RCODE, Left
 from geodns.engine.lookup import find
 from geodns.engine.snapshot import UDP_SIZE_MAX_DEFAULT, Snapshot
 from geodns.engine.wire import (
+    BADCOOKIE,
     CLASS_CH,
     CLASS_IN,
     FORMERR,
@@ -105,6 +106,23 @@ def answer(
     if query.edns:
         options = _options(query, client, snapshot, now, stream, scope, ede)
     return message(packet, query, flags, bodies, data, options, snapshot.udp_size_max, stream)
+
+
+def curtailed(packet: bytes, client: str, snapshot: Snapshot, now: int) -> bytes | None:
+    """What a client is told that is over its limit: to come by TCP, or with the cookie that this has.
+
+    RFC 7873 section 5.2.3 lets a server answer BADCOOKIE to a client that has no cookie of its yet.
+    """
+    query = read(packet)
+    if query is None:
+        return None
+    options = b""
+    flags = query.rcode | FLAG_TC
+    if query.cookie is not None and not query.rcode and snapshot.cookie_secrets:
+        options = option(OPTION_COOKIE, cookie_for(query.cookie, client, snapshot.cookie_secrets, now))
+        if snapshot.rrl is not None and snapshot.rrl.badcookie:
+            flags = BADCOOKIE
+    return message(packet, query, flags, [], b"", options, snapshot.udp_size_max, False)
 
 
 def servfail(packet: bytes) -> bytes | None:

@@ -7,8 +7,9 @@ from geodns.table.shape import Body
 
 MESSAGE_OCTETS_MAX = 65535  # RFC 1035 section 4.2.2: the length over TCP has two octets
 
+FLAG_TC = 0x0200  # RFC 1035 section 4.1.1
+
 _FLAG_QR = 0x8000
-_FLAG_TC = 0x0200
 _DO = 0x8000
 _POINTER = 0xC000
 _QUESTION_FIXED_OCTETS = 4  # type and class
@@ -55,7 +56,7 @@ def message(
         else:
             data = b""
             ancount = nscount = arcount = 0
-            flags |= _FLAG_TC
+            flags |= FLAG_TC
     head = _HEADER.pack(
         _FLAG_QR | query.opcode_rd | (flags & 0x060F),
         1 if query.question else 0,

@@ -34,30 +34,30 @@ class Native:
     def __init__(self) -> None:
         from geodns._native import Engine
 
-        self._engine = Engine()
+        self.engine = Engine()
         self._published: Snapshot | None = None
-        self._names = self._engine.names()
+        self._names = self.engine.names()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Answer from this snapshot."""
         if snapshot is not self._published:
-            self._engine.publish(snapshot)
+            self.engine.publish(snapshot)
             self._published = snapshot
-            self._names = self._engine.names()
+            self._names = self.engine.names()
 
     def answer(
         self, packet: bytes, client: str, snapshot: Snapshot, draw: int, now: int, stream: bool = False
     ) -> bytes | None:
         """The answer to `packet`, or None for what gets none."""
         self.publish(snapshot)
-        return self._engine.answer(packet, client, draw, now, stream)
+        return self.engine.answer(packet, client, draw, now, stream)
 
     def left(
         self, packet: bytes, client: str, snapshot: Snapshot, draw: int, now: int
     ) -> tuple[bytes, int, int, list[tuple[bytes, str]]] | None:
         """What the query leaves behind: the zone's apex, type, rcode, pools; None for silence."""
         self.publish(snapshot)
-        found = self._engine.left(packet, client, draw, now)
+        found = self.engine.left(packet, client, draw, now)
         if found is None:
             return None
         zone, qtype, rcode, pools = found
@@ -66,4 +66,4 @@ class Native:
 
     def time(self, packets: list[bytes], client: str, now: int, times: int) -> list[float]:
         """Answer these packets over UDP, all of them several times: seconds for each time."""
-        return self._engine.time(packets, client, now, times)
+        return self.engine.time(packets, client, now, times)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from geodns.config import Config
-from geodns.engine.snapshot import Identity
+from geodns.engine.snapshot import Identity, Rrl
 from geodns.geo.partition import Partition
 from geodns.name import Name
 from geodns.problems import Problem
@@ -82,6 +82,7 @@ class Settings:
 
     identity: Identity
     cookie_secrets: tuple[bytes, ...]
+    rrl: Rrl | None = None
 
 
 @dataclass(slots=True)
@@ -409,6 +410,7 @@ class Library:
             identity=self.settings.identity,
             udp_size_max=limits.udp_answer_octets,
             cookie_secrets=self.settings.cookie_secrets,
+            rrl=self.settings.rrl,
             tcp_keepalive=min(int(limits.tcp_idle_seconds * KEEPALIVE_UNITS), KEEPALIVE_MAX),
         )
         return True

@@ -4,11 +4,13 @@ Bound sockets --start--> PythonListeners (udp.py, tcp.py) or NativeListeners (na
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from geodns.config import Limits
+from geodns.server.limiter import LOOK_SECONDS, LimitLog
 from geodns.server.served import Served
 from geodns.server.sockets import Bound
 from geodns.server.tcp import DRAIN_SECONDS, TcpServer
@@ -60,6 +62,8 @@ class PythonListeners:
         self._bounds = bounds
         self._tcp = TcpServer(served, limits)
         self._served = served
+        self._limits = LimitLog(served.say, served.limiter.is_limited)
+        self._watch: asyncio.Task[None] | None = None
         self._udp = [
             UdpServer(replace(bound, udp=udp), served, lost)
             for bound in bounds
@@ -97,13 +101,26 @@ class PythonListeners:
         for udp in self._udp:
             udp.start()
         await self._tcp.start(self._bounds)
+        self._watch = asyncio.create_task(self._watching())
+
+    async def _watching(self) -> None:
+        while self.is_alive:
+            begun = self._served.limiter.limits_begun()
+            self._limits.look(self._served.snapshot.rrl, begun, int(time.time()))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def stop(self) -> None:
+        self._unwatch()
         for udp in self._udp:
             udp.stop()
         await self._tcp.stop()
 
     async def drain(self, patience_seconds: float = DRAIN_SECONDS) -> None:
+        self._unwatch()
         self._served.drain()
         for udp in self._udp:
             await asyncio.to_thread(udp.drain)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import resource
 import signal
 import socket
@@ -9,9 +10,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from geodns.config import Config, Tokens, cookie_secrets, server_id, tokens
+from geodns.config import Config, Limits, Tokens, cookie_secrets, rate_limits, server_id, tokens
 from geodns.engine.native import why_not
-from geodns.engine.snapshot import Identity, Snapshot
+from geodns.engine.snapshot import RRL_KEY_OCTETS, Identity, Snapshot
 from geodns.problems import Problem
 from geodns.server import activation, native, takeover
 from geodns.server.gather import Gatherer
@@ -20,6 +21,7 @@ from geodns.server.library import Library, Settings
 from geodns.server.listeners import Listeners, PythonListeners
 from geodns.server.notify import Notifier
 from geodns.server.observer import Observer
+from geodns.server.privileges import Account, PrivilegeError, account, drop, own
 from geodns.server.reload import Reloader, status
 from geodns.server.say import Sayer
 from geodns.server.served import Served
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
     from geodns.server.clerks import Clerks
 
 SWITCH_SECONDS = 0.0005  # until a thread that works lets another one answer; Python's 5 ms are 200 queries
-SPARE_DESCRIPTORS = 192  # beside those of DNS: listeners, files, pipes to children, 64 connections of HTTP
+SPARE_DESCRIPTORS = 128  # beside those of DNS and HTTP: listeners, files, pipes to children
+PRIVILEGED_PORTS = 1024  # ports below are root's, unless the system says otherwise
 VERSION_TOLD = "geodns"  # version.bind without a number: it would tell attackers what to try
+_RRL_KEY = os.urandom(RRL_KEY_OCTETS)  # of this process: nobody can know where the buckets of a network are
 
 Reread = Callable[[], tuple[Config | None, list[Problem]]]
 
@@ -55,19 +59,28 @@ def run(config: Config, reread: Reread | None = None) -> int:
     if any(problem.is_error for problem in problems):
         return 1
     udp_sockets = native.cores() if engine is not None else 1
+    try:
+        become = _become(config, say)
+    except PrivilegeError as error:
+        say(str(error))
+        return 1
     _allow_descriptors(config, udp_sockets * len(config.addresses), say)
     given, remarks = activation.sockets(config.control.addresses)
     for remark in remarks:
         say(remark)
     predecessor = None
     are_lent = bool(given)
-    if not given and (predecessor := takeover.ask(_keys(config))) is not None:
+    if not given:
+        predecessor = takeover.ask(_keys(config), None if become is None else become.uid)
+    if predecessor is not None:
         given, are_lent = predecessor.taken, predecessor.are_lent
     bounds: list[Bound] = []
     try:
         bounds = bind_all(config.addresses, config.limits.udp_receive_buffer_octets, udp_sockets, given)
         control = bind_tcp(config.control.addresses, given)
-    except BindError as error:
+        if become is not None:
+            settings, shown = _dropped(config, become, secret, say)
+    except (BindError, PrivilegeError) as error:
         say(str(error))
         for bound in bounds:
             bound.close()
@@ -123,7 +136,7 @@ class _Run:
         self._listeners: Listeners = (
             PythonListeners(bounds, config.limits, self._served, self._lost)
             if engine is None
-            else native.NativeListeners(bounds, config.limits, engine, say, self._lost)
+            else native.NativeListeners(bounds, config.limits, engine, self._served, self._lost)
         )
         self._observer = Observer(self._listeners, self._library, self._served, server_id(config), say)
         self._facts = Gatherer(
@@ -134,7 +147,7 @@ class _Run:
             self._not_ready,
             self._observer.writers,
         )
-        self._control = self._control_app(shown.own) if control else None
+        self._control = self._control_app(shown.own, config.limits) if control else None
         self._predecessor = predecessor
         sockets = {key: one for bound in bounds for key, one in bound.sockets().items()}
         sockets |= {
@@ -157,16 +170,19 @@ class _Run:
         loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         stopped = asyncio.create_task(self._stopping.wait())
         await self._keeper.start()
+        if self._control is not None and self._predecessor is None:
+            # /readyz is answered from the beginning; one that is taken over from answers until we serve
+            await self._control.start(self._control_sockets)
         first = loop.run_in_executor(None, self._library.load)
         await asyncio.wait((stopped, asyncio.ensure_future(first)), return_when=asyncio.FIRST_COMPLETED)
         if not first.done():
             self._library.stop()
             self._keeper.interrupt()
             await first
-            await self._keeper.stop()
+            await self._stop_watching()
             return 0
         if not first.result():
-            await self._keeper.stop()
+            await self._stop_watching()
             return 1
         await self._start()
         tasks = [asyncio.create_task(self._reloader.run()), asyncio.create_task(self._watchdog())]
@@ -179,7 +195,9 @@ class _Run:
         await self._listeners.start()
         self._is_serving = True
         if self._control is not None:
-            await self._control.start(self._control_sockets)
+            self._control.is_serving = True
+            if self._predecessor is not None:
+                await self._control.start(self._control_sockets)
         if self._predecessor is None:
             self._handover.start()
         zones = len(self._library.zones)
@@ -223,11 +241,7 @@ class _Run:
         else:
             await self._listeners.stop()
         await asyncio.to_thread(self._observer.stop)
-        if self._control is not None:
-            await self._control.stop()
-        if self._clerks is not None:
-            await self._clerks.stop()
-        await self._keeper.stop()
+        await self._stop_watching()
         if self._succeeding is not None:
             self._succeeding.cancel()
         self._handover.stop()
@@ -238,6 +252,14 @@ class _Run:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _stop_watching(self) -> None:
+        """End what shows what is up, and what finds it out."""
+        if self._control is not None:
+            await self._control.stop()
+        if self._clerks is not None:
+            await self._clerks.stop()
+        await self._keeper.stop()
+
     async def _watchdog(self) -> None:
         """Signs of life, as long as the threads that answer live and this loop turns."""
         seconds = self._notifier.watchdog_seconds
@@ -246,7 +268,7 @@ class _Run:
             await asyncio.sleep(seconds)
         await self._stopping.wait()
 
-    def _control_app(self, token: str | None) -> "ControlApp":
+    def _control_app(self, token: str | None, limits: Limits) -> "ControlApp":
         # aiohttp and what explains take 0.3 s and 30 MB: not for those who have no endpoint
         from geodns.control import metrics, traffic
         from geodns.control.api import Api
@@ -259,11 +281,11 @@ class _Run:
         routes = [
             *Api(desk).routes(),
             *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
-            *metrics.routes(self._facts.gather),
+            *metrics.routes(self._facts.gather, self._not_ready),
         ]
-        return ControlApp(self._keeper, token, self._say.rarely, routes)
+        return ControlApp(self._keeper, token, self._say.rarely, routes, limits)
 
-    def _not_ready(self) -> str:
+    def _not_ready(self, for_any_zone: bool = False) -> str:
         """Why queries should not come here; "" when they should."""
         if self._is_draining or self._stopping.is_set():
             return "the server ends"
@@ -271,6 +293,9 @@ class _Run:
             return "the zones are not loaded yet"
         if self._library.files and not self._library.zones:
             return "there is no good version of any zone"
+        failed = len(self._library.files) - len(self._library.zones)
+        if for_any_zone and failed:
+            return f"there is no good version of {failed} of the zones"
         return ""
 
     def _status(self) -> str:
@@ -318,10 +343,45 @@ class _Run:
         self._keeper.configure(config, shown, server_id(config))
         if self._control is not None:
             self._control.token = shown.own
+            self._control.limits = config.limits
         self._listeners.limit(config.limits)
         self._observer.configure(config, server_id(config))
         self._say.form = config.log.format
         return config, problems
+
+
+def _become(config: Config, say: Sayer) -> Account | None:
+    """Whom to become; None for a process that is not root's, or stays it. Raises PrivilegeError."""
+    user = config.server.user
+    if os.geteuid() != 0:
+        if user is not None and user not in (str(os.geteuid()), _user_name()):
+            raise PrivilegeError(f"only root can become {user} (server.user), and this is {_user_name()}")
+        return None
+    if user is None:
+        if any(listen.port < PRIVILEGED_PORTS for listen in config.addresses if listen.port):
+            say("everything runs as root: server.user says whom to become once the addresses are bound")
+        return None
+    return account(user, config.server.group)
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _dropped(config: Config, become: Account, secret: bytes, say: Sayer) -> tuple[Settings, Tokens]:
+    """Become somebody else, and read again, as that one, what a reload will read. Raises PrivilegeError."""
+    own(config.state, become)
+    drop(become)
+    settings, shown, problems = _settings(config, secret)
+    for problem in problems:
+        say.problem(problem)
+    if any(problem.is_error for problem in problems):
+        raise PrivilegeError(f"{become.name} (server.user) has to be able to read these files at a reload")
+    say(f"root's privileges are given up: this is {become.name} now")
+    return settings, shown
 
 
 def _keys(config: Config) -> list[takeover.Key]:
@@ -339,7 +399,7 @@ def _settings(config: Config, secret: bytes) -> tuple[Settings, Tokens, list[Pro
         hostname=hostname.encode(),
         version=(VERSION_TOLD if config.server.version is None else config.server.version).encode(),
     )
-    return Settings(identity, secrets or (secret,)), shown, problems + more
+    return Settings(identity, secrets or (secret,), rate_limits(config, _RRL_KEY)), shown, problems + more
 
 
 def _engine(config: Config) -> tuple["Engine | None", str]:
@@ -356,6 +416,7 @@ def _allow_descriptors(config: Config, udp_sockets: int, say: Sayer) -> None:
     """Raise the limit on open files as far as the connections may need it."""
     # twice: ours and the duplicates that the native threads have
     wanted = config.limits.tcp_connections + 2 * udp_sockets + SPARE_DESCRIPTORS
+    wanted += config.limits.http_connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

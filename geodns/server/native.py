@@ -8,11 +8,13 @@ Everything else goes on in the event loop of the main process: loading, health, 
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from geodns.config import Limits
-from geodns.server.say import Sayer
+from geodns.server.limiter import LimitLog
+from geodns.server.served import Served
 from geodns.server.sockets import Bound
 from geodns.server.tcp import DRAIN_SECONDS
 from geodns.traffic.event import Event, decoded
@@ -36,13 +38,22 @@ class NativeListeners:
     """
 
     def __init__(
-        self, bounds: list[Bound], limits: Limits, engine: "Engine", say: Sayer, lost: Callable[[], None]
+        self,
+        bounds: list[Bound],
+        limits: Limits,
+        engine: "Engine",
+        served: Served,
+        lost: Callable[[], None],
     ) -> None:
+        say = served.say
         self._bounds = bounds
         self._engine = engine
         self._say = say
         self._lost = lost
         self._watch: asyncio.Task[None] | None = None
+        self._engine = engine
+        self._served = served
+        self._limits = LimitLog(say, lambda _, *asked: engine.is_limited(*asked))
         from geodns._native import Server  # not everywhere built: whoever has an engine has it
 
         self.server = Server(
@@ -108,6 +119,7 @@ class NativeListeners:
     def _tell(self) -> None:
         for failure in self.server.failures():
             self._say.rarely("engine", failure)
+        self._limits.look(self._served.snapshot.rrl, self._engine.limits_begun(), int(time.time()))
 
     async def _watching(self) -> None:
         while self.is_alive:

@@ -10,6 +10,7 @@ from geodns.engine.answer import answer, servfail
 from geodns.engine.left import Left
 from geodns.engine.snapshot import Snapshot
 from geodns.engine.wire import SERVFAIL
+from geodns.server.limiter import Limiter
 from geodns.server.say import Sayer
 from geodns.traffic.event import NANOSECONDS
 from geodns.traffic.tally import Tally
@@ -47,7 +48,16 @@ class Served:
     that two who do so at a time do not lose what one of them has changed.
     """
 
-    __slots__ = ("_publish", "_publishing", "answer", "engine_errors", "say", "snapshot")
+    __slots__ = (
+        "_publish",
+        "_publishing",
+        "answer",
+        "engine_errors",
+        "is_limiting",
+        "limiter",
+        "say",
+        "snapshot",
+    )
 
     def __init__(
         self,
@@ -61,6 +71,8 @@ class Served:
         self.say = say
         self.answer = answer
         self.engine_errors = 0  # queries on which the engine raised: each of them is a bug in it
+        self.limiter = Limiter()
+        self.is_limiting = False  # whether replies over UDP go by the limiter
         self._publish = publish
         self._publishing = threading.Lock()
 
@@ -72,6 +84,7 @@ class Served:
             snapshot = replace(self.snapshot, **changes)
             self._publish(snapshot)
             self.snapshot = snapshot
+            self.is_limiting = snapshot.rrl is not None
 
     def now(self) -> Snapshot | None:
         """The snapshot that is served; None once this server is drained."""
@@ -101,6 +114,13 @@ class Served:
             return servfail(packet)
         except Exception:  # what made the engine fail may do so again
             return None
+
+    def limit(self, packet: bytes, client: str, reply: bytes) -> bytes | None:
+        """What is to be sent over UDP in place of `reply`, if anything."""
+        try:
+            return self.limiter.limit(packet, client, reply, self.snapshot)
+        except Drained as drained:
+            return self.limiter.limit(packet, client, reply, drained.snapshot)
 
     def over_stream(self, packet: bytes, client: str, port: int, draw: int, tally: Tally) -> bytes | None:
         """The answer to a query that came over TCP; never raises."""

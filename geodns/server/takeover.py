@@ -68,8 +68,11 @@ def named(pid: int) -> str:
     return f"process {pid}" if pid else "a process in another container"
 
 
-def ask(wanted: Iterable[Key]) -> Predecessor | None:
-    """The sockets of a server of the same user that runs at one of these addresses; None: there is none."""
+def ask(wanted: Iterable[Key], account: int | None = None) -> Predecessor | None:
+    """The sockets of a server of the same user that runs at one of these addresses; None: there is none.
+
+    `account` is a user that we are about to become, whose server counts as ours.
+    """
     wanted = [key for key in wanted if key[1].port]
     for listen in dict.fromkeys(listen for _, listen in wanted):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -77,7 +80,7 @@ def ask(wanted: Iterable[Key]) -> Predecessor | None:
             connection.settimeout(ANSWER_SECONDS)
             connection.connect(_name(listen))
             pid, user = _peer(connection)
-            if user not in (os.geteuid(), 0):
+            if user not in (os.geteuid(), 0, account):
                 raise OSError("somebody else's")
             return Predecessor(pid, *_receive(connection, wanted), connection)
         except (OSError, ValueError, KeyError, TypeError):

@@ -116,6 +116,8 @@ class UdpServer:
                     reply = answer(
                         packet, peer[0], served.snapshot, number, now // NANOSECONDS, False, None, left
                     )
+                    if served.is_limiting and reply is not None:
+                        reply = served.limit(packet, peer[0], reply)
                     if reply is not None:
                         send(reply, peer)
                     answered(packet, peer[0], peer[1], number, now, False, reply)
@@ -154,6 +156,8 @@ class UdpServer:
                     reply = answer(
                         packet, peer[0], served.snapshot, number, now // NANOSECONDS, False, None, left
                     )
+                    if served.is_limiting and reply is not None:
+                        reply = served.limit(packet, peer[0], reply)
                     if reply is not None:
                         send((reply,), source, 0, peer)
                     answered(packet, peer[0], peer[1], number, now, False, reply)
@@ -185,6 +189,8 @@ class UdpServer:
             reply = self._served.answer(
                 packet, peer[0], error.snapshot, number, now, False, None, self.tally.left
             )
+            if self._served.is_limiting and reply is not None:
+                reply = self._served.limit(packet, peer[0], reply)
             self.tally.answered(packet, peer[0], peer[1], number, received, False, reply)
         else:
             reply = self._served.failed(packet, peer[0], error, self.tally.left)

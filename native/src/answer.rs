@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 
-use crate::assemble::{Message, NameAt, Options};
+use crate::assemble::{FLAG_TC, Message, NameAt, Options};
 use crate::chaos;
 use crate::choose::{Client, Next, choose};
 use crate::cookie::cookie_for;
@@ -14,8 +14,8 @@ use crate::shape::{self, FLAG_AA, NO_CHOICE, PlanAt, Zone};
 use crate::snapshot::{Snapshot, UDP_SIZE_MAX_DEFAULT, is_under};
 use crate::steer::TTL_UNBOUND;
 use crate::wire::{
-    CLASS_CH, CLASS_IN, FORMERR, HEADER_OCTETS, Key, NAME_OCTETS_MAX, NOERROR, Query, REFUSED, SERVFAIL, TYPE_ANY,
-    TYPE_AXFR, TYPE_CNAME, TYPE_OPT, YXDOMAIN, read,
+    BADCOOKIE, CLASS_CH, CLASS_IN, FORMERR, HEADER_OCTETS, Key, NAME_OCTETS_MAX, NOERROR, Query, REFUSED, SERVFAIL,
+    TYPE_ANY, TYPE_AXFR, TYPE_CNAME, TYPE_OPT, YXDOMAIN, read,
 };
 
 /// DNAMEs followed for one answer.
@@ -101,6 +101,21 @@ pub fn answer(
     left.set_rcode(flags);
     let options = options(&query, client, snapshot, now, stream, scope, ede);
     message.finish(packet, &query, flags, &options, snapshot.udp_size_max, stream);
+    Outcome::Answered
+}
+
+/// What a client is told that is over its limit: to come by TCP, or with the cookie that this has.
+pub fn curtailed(packet: &[u8], client: IpAddr, snapshot: &Snapshot, now: u64, out: &mut Vec<u8>) -> Outcome {
+    out.clear();
+    let Some(query) = read(packet) else { return Outcome::Silent };
+    let mut flags = query.rcode | FLAG_TC;
+    let ours = query.cookie.filter(|_| query.rcode == NOERROR);
+    let cookie = ours.and_then(|cookie| cookie_for(cookie, client, &snapshot.cookie_secrets, now));
+    if cookie.is_some() && snapshot.limiter.as_ref().is_some_and(|limiter| limiter.rules.badcookie) {
+        flags = BADCOOKIE;
+    }
+    let options = Options { cookie, ..Options::default() };
+    Message::new(&query, out).finish(packet, &query, flags, &options, snapshot.udp_size_max, false);
     Outcome::Answered
 }
 

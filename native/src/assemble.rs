@@ -12,7 +12,8 @@ use crate::wire::{
 /// RFC 1035 section 4.2.2: the length over TCP has two octets.
 const MESSAGE_OCTETS_MAX: usize = 65535;
 const FLAG_QR: u16 = 0x8000;
-const FLAG_TC: u16 = 0x0200;
+/// RFC 1035 section 4.1.1.
+pub const FLAG_TC: u16 = 0x0200;
 const FLAGS_TOLD: u16 = 0x060F; // AA, TC, rcode
 const DO: u16 = 0x8000;
 const POINTER: u16 = 0xC000;

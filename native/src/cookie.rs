@@ -24,8 +24,8 @@ pub type Secret = [u8; SECRET_OCTETS];
 /// comes back as it is, anything else is answered with a new one. None without a secret.
 pub fn cookie_for(cookie: &[u8], client: IpAddr, secrets: &[Secret], now: u64) -> Option<[u8; COOKIE_OCTETS]> {
     let first = secrets.first()?;
-    if let Ok(whole) = <&[u8; COOKIE_OCTETS]>::try_from(cookie)
-        && is_valid(whole, client, secrets, now)
+    if is_valid(cookie, client, secrets, now)
+        && let Ok(whole) = <&[u8; COOKIE_OCTETS]>::try_from(cookie)
         && age(whole, now) < RENEW_SECONDS
     {
         return Some(*whole);
@@ -38,7 +38,8 @@ pub fn cookie_for(cookie: &[u8], client: IpAddr, secrets: &[Secret], now: u64) -
 }
 
 /// True when we made the server's part of `cookie`, for this client, not too long ago.
-fn is_valid(cookie: &[u8; COOKIE_OCTETS], client: IpAddr, secrets: &[Secret], now: u64) -> bool {
+pub fn is_valid(cookie: &[u8], client: IpAddr, secrets: &[Secret], now: u64) -> bool {
+    let Ok(cookie) = <&[u8; COOKIE_OCTETS]>::try_from(cookie) else { return false };
     if !(-FUTURE_SECONDS..=PAST_SECONDS).contains(&age(cookie, now)) || cookie[CLIENT_OCTETS] != VERSION {
         return false;
     }

@@ -6,6 +6,7 @@
 //! Python's lock is held while its objects are read, and let go of now and then. No query needs it, or any of ours.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyRecursionError, PyValueError};
@@ -16,6 +17,7 @@ use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
 use crate::bound;
 use crate::left::NO_ZONE;
 use crate::partition::{Arrays, Partition};
+use crate::rrl::{Begun, Buckets, Limiter, Rules};
 use crate::shape::{
     Alternative, Below, Body, Choice, Cut, Dname, NO_CHOICE, Node, Outcome, Plan, PlanAt, Record, Span, Zone,
 };
@@ -81,6 +83,14 @@ pub struct Copier {
     bound: Vec<bound::Bound>,
     /// What counts are kept under.
     pub names: Names,
+    /// As long as limiting is switched on.
+    buckets: Option<(Arc<Buckets>, Arc<Begun>)>,
+}
+
+/// The address in 4 or 16 octets.
+fn packed(octets: &[u8]) -> PyResult<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).map_err(|_| broken("no address"))
 }
 
 fn id(object: &Bound<'_, PyAny>) -> usize {
@@ -116,7 +126,34 @@ impl Copier {
             udp_size_max: given.getattr(intern!(py, "udp_size_max"))?.extract()?,
             cookie_secrets: secrets.collect::<PyResult<_>>()?,
             tcp_keepalive: given.getattr(intern!(py, "tcp_keepalive"))?.extract()?,
+            limiter: self.limiter(&given.getattr(intern!(py, "rrl"))?)?,
         })
+    }
+
+    /// The limiter for a `geodns.engine.snapshot.Rrl`, with what the one before knows.
+    fn limiter(&mut self, given: &Bound<'_, PyAny>) -> PyResult<Option<Limiter>> {
+        if given.is_none() {
+            self.buckets = None;
+            return Ok(None);
+        }
+        let py = given.py();
+        let count: usize = given.getattr(intern!(py, "buckets"))?.extract()?;
+        let kept = self.buckets.take().filter(|(buckets, _)| buckets.len() == count);
+        let (buckets, begun) = kept.unwrap_or_else(|| (Arc::new(Buckets::new(count)), Arc::default()));
+        self.buckets = Some((buckets.clone(), begun.clone()));
+        let exempt: Vec<(Vec<u8>, u32)> = given.getattr(intern!(py, "exempt"))?.extract()?;
+        let rules = Rules {
+            rates: given.getattr(intern!(py, "rates"))?.extract()?,
+            burst_seconds: given.getattr(intern!(py, "burst_seconds"))?.extract()?,
+            slip: given.getattr(intern!(py, "slip"))?.extract()?,
+            bits4: given.getattr(intern!(py, "bits4"))?.extract()?,
+            bits6: given.getattr(intern!(py, "bits6"))?.extract()?,
+            exempt: exempt.into_iter().map(|(octets, bits)| Ok((packed(&octets)?, bits))).collect::<PyResult<_>>()?,
+            log_only: given.getattr(intern!(py, "log_only"))?.extract()?,
+            badcookie: given.getattr(intern!(py, "badcookie"))?.extract()?,
+            key: given.getattr(intern!(py, "key"))?.extract()?,
+        };
+        Ok(Some(Limiter { rules, buckets, begun }))
     }
 
     fn take_table(&mut self, given: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -32,6 +32,12 @@ pub struct Counters {
     pub send_errors: Count,
     /// Queries on which the engine panicked, answered SERVFAIL: each of them is a bug.
     pub panics: Count,
+    /// Answers over UDP that rate limiting kept back, or would have if it did more than log.
+    pub limited: Count,
+    /// Answers over UDP in whose place rate limiting sent a short one, or would have.
+    pub slipped: Count,
+    /// Answers over UDP that rate limiting let pass for a cookie or by the list of the exempt.
+    pub exempted: Count,
     /// Calls that received at least one packet; queries / batches says how busy a thread is.
     pub batches: Count,
     /// TCP connections that were accepted.
@@ -54,12 +60,15 @@ impl Counters {
 /// The name of each count and its sum over the threads.
 pub fn sums<'a>(all: impl Iterator<Item = &'a Counters> + Clone) -> Vec<(String, u64)> {
     type Field = fn(&Counters) -> &Count;
-    let fields: [(&str, Field); 9] = [
+    let fields: [(&str, Field); 12] = [
         ("queries", |counters| &counters.queries),
         ("silent", |counters| &counters.silent),
         ("truncated", |counters| &counters.truncated),
         ("send_errors", |counters| &counters.send_errors),
         ("panics", |counters| &counters.panics),
+        ("limited", |counters| &counters.limited),
+        ("slipped", |counters| &counters.slipped),
+        ("exempted", |counters| &counters.exempted),
         ("batches", |counters| &counters.batches),
         ("accepted", |counters| &counters.accepted),
         ("refused", |counters| &counters.refused),

@@ -13,6 +13,7 @@ use pyo3::types::PyBytes;
 use crate::answer::{Outcome, answer};
 use crate::copy::{Copier, NamesOfPools, NamesOfZones};
 use crate::left::Left;
+use crate::rrl::{Limiter, Network, RESPONSE_CLASSES, ResponseClass, Verdict};
 use crate::snapshot::Snapshot;
 
 /// So long whoever publishes waits for the last query on what was served before, to free it instead of a thread that
@@ -31,6 +32,15 @@ impl Engine {
     /// Where the snapshot that is served is read; a query reads it once, or a batch of them does.
     pub fn current(&self) -> Arc<ArcSwap<Snapshot>> {
         self.current.clone()
+    }
+
+    /// The limiter of now, and whom and what it is asked about.
+    fn limited(&self, client: &str, response_class: usize) -> PyResult<(Limiter, Network, ResponseClass)> {
+        let nothing = || PyValueError::new_err("there is no limit, or no such class");
+        let class = *RESPONSE_CLASSES.get(response_class).ok_or_else(nothing)?;
+        let limiter = self.current.load().limiter.clone().ok_or_else(nothing)?;
+        let network = limiter.rules.network(address(client)?);
+        Ok((limiter, network, class))
     }
 }
 
@@ -84,6 +94,47 @@ impl Engine {
         copier.names.told()
     }
 
+    /// What becomes of the answer to a packet over UDP, as `geodns.engine.rrl.limit` says it: (octets, verdict).
+    fn limit<'py>(
+        &self,
+        py: Python<'py>,
+        packet: &[u8],
+        client: &str,
+        draw: u32,
+        now: u64,
+    ) -> PyResult<(Option<Bound<'py, PyBytes>>, u8)> {
+        let client = address(client)?;
+        let snapshot = self.current.load();
+        let mut out = Vec::new();
+        let mut verdict = Verdict::Send;
+        if answer(packet, client, &snapshot, draw, now, false, &mut out, &mut Left::default()) == Outcome::Answered
+            && let Some(limiter) = &snapshot.limiter
+        {
+            verdict = limiter.limit(packet, client, &snapshot, now, &mut out);
+        }
+        Ok(((!out.is_empty()).then(|| PyBytes::new(py, &out)), verdict as u8))
+    }
+
+    /// Take a token, as `geodns.engine.rrl.Buckets.take` does: (verdict, whether a limit begins).
+    fn take(&self, client: &str, response_class: usize, now: u64) -> PyResult<(u8, bool)> {
+        let (limiter, network, class) = self.limited(client, response_class)?;
+        let (verdict, begins) = limiter.buckets.take(&limiter.rules, network, class, now);
+        Ok((verdict as u8, begins))
+    }
+
+    /// Whether a limit on this client's network that has begun has not ended.
+    fn is_limited(&self, client: &str, response_class: usize, now: u64) -> PyResult<bool> {
+        let (limiter, network, class) = self.limited(client, response_class)?;
+        Ok(limiter.buckets.is_limited(&limiter.rules, network, class, now))
+    }
+
+    /// Limits that began since the last call: the network's first address and the class; some of them if they are many.
+    fn limits_begun(&self) -> Vec<(String, u8)> {
+        let snapshot = self.current.load();
+        let begun = snapshot.limiter.as_ref().map(|limiter| limiter.begun.take()).unwrap_or_default();
+        begun.into_iter().map(|(network, class)| (network.address().to_string(), class as u8)).collect()
+    }
+
     /// Answer these packets, one after the other and all of them several times: seconds for each time.
     fn time(&self, py: Python<'_>, packets: Vec<Vec<u8>>, client: &str, now: u64, times: usize) -> PyResult<Vec<f64>> {
         let client = address(client)?;
@@ -103,6 +154,9 @@ impl Engine {
                         &mut out,
                         &mut left,
                     ));
+                    if let Some(limiter) = &snapshot.limiter {
+                        std::hint::black_box(limiter.limit(packet, client, &snapshot, now, &mut out));
+                    }
                 }
                 began.elapsed().as_secs_f64()
             };

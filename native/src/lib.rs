@@ -22,6 +22,7 @@ pub mod hashing;
 pub mod left;
 pub mod lookup;
 pub mod partition;
+pub mod rrl;
 pub mod sample;
 pub mod service;
 pub mod shape;

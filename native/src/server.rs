@@ -7,6 +7,7 @@ use crate::batch::adopt;
 use crate::counters::sums;
 use crate::engine::Engine;
 use crate::left::Left;
+use crate::rrl::Verdict;
 use crate::sample::Wanted;
 use crate::service::{Books, Failures, Question, Service};
 use crate::snapshot::Snapshot;
@@ -38,6 +39,11 @@ impl Service for Live {
     fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> bool {
         let Question { packet, client, draw, now, stream } = *question;
         answer(packet, client, held, draw, now, stream, out, left) == Outcome::Answered
+    }
+
+    fn limit(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>) -> Verdict {
+        let Some(limiter) = &held.limiter else { return Verdict::Send };
+        limiter.limit(question.packet, question.client, held, question.now, out)
     }
 
     fn servfail(packet: &[u8], out: &mut Vec<u8>) -> bool {

@@ -7,6 +7,7 @@
 
 use crate::counters::Counters;
 use crate::left::Left;
+use crate::rrl::Verdict;
 use crate::sample::{Record, Ring, Sample, Sampler, Wanted};
 use crate::tally::Tally;
 use crate::wire::SERVFAIL;
@@ -38,6 +39,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// Answer into `out`, which is empty, and tell in `left` what was answered; false for what gets no answer.
     fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> bool;
+
+    /// What becomes of `out`, the answer to a question that came over UDP; `out` is changed to it.
+    fn limit(_held: &Self::Held, _question: &Question<'_>, _out: &mut Vec<u8>) -> Verdict {
+        Verdict::Send
+    }
 
     /// Put SERVFAIL for this packet into `out`, which is empty; false for what gets no answer.
     fn servfail(packet: &[u8], out: &mut Vec<u8>) -> bool;
@@ -173,12 +179,23 @@ impl<'a, S: Service> Asking<'a, S> {
         let question = Question { packet, client, draw, now: self.now, stream: self.stream };
         let left = &mut self.left;
         self.books.counters.queries.add(1);
-        // AssertUnwindSafe: after a panic `out` is cleared, the dice are numbers, and a snapshot is never changed.
-        let is_answered = match catch_unwind(AssertUnwindSafe(|| S::answer(held, &question, out, left))) {
-            Ok(is_answered) => is_answered,
-            Err(panic) => self.failed(packet, client, panic.as_ref(), out),
+        // AssertUnwindSafe: after a panic `out` is cleared, the dice are numbers, and a snapshot is never changed but for
+        // the buckets of its limiter, which are numbers as well.
+        let answer = || {
+            let is_answered = S::answer(held, &question, out, left);
+            (is_answered, if is_answered && !question.stream { S::limit(held, &question, out) } else { Verdict::Send })
         };
-        if is_answered {
+        let (is_answered, verdict) = match catch_unwind(AssertUnwindSafe(answer)) {
+            Ok(answered) => answered,
+            Err(panic) => (self.failed(packet, client, panic.as_ref(), out), Verdict::Send),
+        };
+        match verdict {
+            Verdict::Send => {}
+            Verdict::Exempt => self.books.counters.exempted.add(1),
+            Verdict::Slip => self.books.counters.slipped.add(1),
+            Verdict::Drop => self.books.counters.limited.add(1),
+        }
+        if is_answered && !(verdict == Verdict::Drop && out.is_empty()) {
             self.books.counters.answered(out);
             self.books.tally.add(&self.left, client.is_ipv6());
         } else {

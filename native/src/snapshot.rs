@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::bound::Bound;
+use crate::rrl::Limiter;
 use crate::shape::{Outcome, Span, Zone};
 
 /// Octets; DNS flag day 2020: an IPv6 packet of 1280 less its headers.
@@ -171,6 +172,8 @@ pub struct Snapshot {
     pub cookie_secrets: Vec<[u8; SECRET_OCTETS]>,
     /// Units of 100 ms.
     pub tcp_keepalive: u16,
+    /// Of responses over UDP.
+    pub limiter: Option<Limiter>,
 }
 
 impl Default for Snapshot {
@@ -183,6 +186,7 @@ impl Default for Snapshot {
             udp_size_max: UDP_SIZE_MAX_DEFAULT,
             cookie_secrets: Vec::new(),
             tcp_keepalive: TCP_KEEPALIVE_DEFAULT,
+            limiter: None,
         }
     }
 }

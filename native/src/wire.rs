@@ -20,6 +20,8 @@ pub const REFUSED: u16 = 5;
 pub const YXDOMAIN: u16 = 6;
 /// RFC 6891 section 9.
 pub const BADVERS: u16 = 16;
+/// RFC 7873 section 8.
+pub const BADCOOKIE: u16 = 23;
 
 /// Types of records and questions.
 pub const TYPE_CNAME: u16 = 5;

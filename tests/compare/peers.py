@@ -22,10 +22,12 @@ KNOT = """
 server:
   rundir: "{folder}"
   listen: 127.0.0.1@{port}
+{modules}
 database:
   storage: "{folder}"
 template:
   - id: default
+{of_template}
     storage: "{folder}"
     zonefile-load: whole
     journal-content: none
@@ -50,13 +52,31 @@ remote-control:
 """
 
 
+# Knot's rate limiting, as the setting rrl has it; the rate is of each of Knot's classes and networks.
+KNOT_RRL = """
+mod-rrl:
+  - id: default
+    rate-limit: {rate}
+    slip: {slip}
+"""
+# RFC 7873: whoever shows no cookie that it gave is told BADCOOKIE.
+KNOT_COOKIES = """
+mod-cookies:
+  - id: default
+    secret: 0x{secret}
+    badcookie-slip: 1
+"""
+
+
 def zone_file(name: str) -> str:
     return (name.strip(".") or "root") + ".zone"
 
 
 @contextmanager
-def running(program: str, zones: dict[str, Zone], folder: Path) -> Iterator[int]:
-    """The peer serves these zones, by name, on the port of 127.0.0.1 that is yielded."""
+def running(
+    program: str, zones: dict[str, Zone], folder: Path, modules: str = "", module: str = ""
+) -> Iterator[int]:
+    """The peer serves these zones, by name, on the port of 127.0.0.1 that is yielded; Knot with a module."""
     if shutil.which(program) is None and not Path("/usr/sbin", program).exists():
         pytest.skip(f"{program} is not installed (apt-get install knot nsd)")
     for name, zone in zones.items():
@@ -69,7 +89,10 @@ def running(program: str, zones: dict[str, Zone], folder: Path) -> Iterator[int]
         config = NSD
         listed = "".join(f'zone:\n  name: "{name}"\n  zonefile: {zone_file(name)}\n' for name in zones)
     conf = folder / f"{program}.conf"
-    conf.write_text(config.format(folder=folder, port=port, zones=listed))
+    of_template = f"    global-module: {module}/default" if module else ""
+    conf.write_text(
+        config.format(folder=folder, port=port, zones=listed, modules=modules, of_template=of_template)
+    )
     log = folder / f"{program}.log"
     arguments = [program, "-c", str(conf)] + (["-d"] if program == "nsd" else [])
     with log.open("w") as output, subprocess.Popen(arguments, stdout=output, stderr=output) as process:

@@ -11,8 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from geodns.config import Limits
 from geodns.control import app as app_module
-from geodns.control.app import BODY_OCTETS_MAX, CONNECTIONS_MAX, REASON_CHARACTERS_MAX, ControlApp
+from geodns.control.app import BODY_OCTETS_MAX, REASON_CHARACTERS_MAX, ControlApp
 from geodns.control.document import Document, document
 from geodns.control.replies import allow, read_body, reply
 
@@ -46,6 +47,7 @@ class Endpoint:
         self.keeper = Keeper()
         self.said: list[str] = []
         self.app = ControlApp(self.keeper, TOKEN, lambda kind, text: self.said.append(text), routes)
+        self.app.is_serving = True
         self.sockets = [socket.create_server((host, 0)) for host in ("127.0.0.1", "0.0.0.0")]
         self.port, self.open_port = (sock.getsockname()[1] for sock in self.sockets)
 
@@ -115,6 +117,17 @@ async def test_who_may_read(endpoint: Endpoint):
         assert 200 == await endpoint.status("GET", "/healthz", port)
     response, _ = await endpoint.ask("GET", "/v1/view", endpoint.open_port)
     assert "Bearer" == response.headers["WWW-Authenticate"]
+
+
+async def test_before_the_zones_are_loaded(endpoint: Endpoint):
+    """Who may ask is told to wait, and nothing is taken from anybody; that the process lives is told."""
+    endpoint.app.is_serving = False
+    assert 503 == await endpoint.status("GET", "/v1/view")
+    assert 401 == await endpoint.status("GET", "/v1/view", endpoint.open_port)
+    report = {"state": "down"}
+    assert 503 == await endpoint.status("PUT", "/v1/external/fra", json=report, headers=BEARER)
+    assert [] == endpoint.keeper.reported
+    assert 200 == await endpoint.status("GET", "/healthz")
 
 
 async def test_a_report(endpoint: Endpoint):
@@ -236,31 +249,31 @@ async def test_one_request_a_connection(endpoint: Endpoint):
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/view HT", b"GET /v1/view HTTP/1.1\r\nHost: 127"])
-async def test_a_slow_header(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, sent: bytes):
+async def test_a_slow_header(endpoint: Endpoint, sent: bytes):
     """A client that does not say what it wants is let go."""
-    monkeypatch.setattr(app_module, "REQUEST_SECONDS", 0.1)
+    endpoint.app.limits = Limits(http_request_seconds=0.1)
     async with asyncio.timeout(10):
         assert b"" == await endpoint.raw(sent)
 
 
-async def test_a_slow_body(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch):
+async def test_a_slow_body(endpoint: Endpoint):
     """A body that does not come is waited for in vain for a while."""
-    monkeypatch.setattr(app_module, "REQUEST_SECONDS", 0.1)
+    endpoint.app.limits = Limits(http_request_seconds=0.1)
     head = f"PUT /v1/external/fra HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n"
     async with asyncio.timeout(10):
         answer = await endpoint.raw(f"{head}Content-Length: 9\r\n\r\n".encode())
         assert b"HTTP/1.1 408 " == answer[:13]
 
 
-async def test_bodies_of_other_paths(monkeypatch: pytest.MonkeyPatch):
+async def test_bodies_of_other_paths():
     """What `read_body` takes is bounded in octets and in time, and a connection may be given more time."""
-    monkeypatch.setattr(app_module, "CONNECTION_SECONDS", 0.5)
 
     async def take(request: web.Request) -> web.StreamResponse:
         allow(request, 60.0)
         return reply(200, len(await read_body(request, 10, 1.0)))
 
     endpoint = Endpoint([web.put("/take", take)])
+    endpoint.app.limits = Limits(http_connection_seconds=0.5)
     await endpoint.app.start(endpoint.sockets)
     head = f"PUT /take HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n"
     async with asyncio.timeout(20):
@@ -278,7 +291,7 @@ async def test_bodies_of_other_paths(monkeypatch: pytest.MonkeyPatch):
 
 async def test_a_slow_reader(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch):
     """A client that does not read what it asked for is let go too."""
-    monkeypatch.setattr(app_module, "CONNECTION_SECONDS", 0.2)
+    endpoint.app.limits = Limits(http_connection_seconds=0.2)
 
     async def view() -> Document:
         return Document(bytes(32 << 20), None, '"large"')  # more than the sockets' buffers take
@@ -296,7 +309,8 @@ async def test_a_slow_reader(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 
 async def test_connections_have_a_limit(endpoint: Endpoint):
     """One too many is closed at once; when the others have gone, there is room again."""
-    idle = [await asyncio.open_connection("127.0.0.1", endpoint.port) for _ in range(CONNECTIONS_MAX)]
+    endpoint.app.limits = Limits(http_connections=10)
+    idle = [await asyncio.open_connection("127.0.0.1", endpoint.port) for _ in range(10)]
     assert b"" == await endpoint.raw(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
     for _, writer in idle:
         writer.close()
@@ -306,6 +320,47 @@ async def test_connections_have_a_limit(endpoint: Endpoint):
             b"HTTP/1.1 200"
         ):
             pass
+
+
+async def test_connections_of_one_client_have_a_limit(endpoint: Endpoint):
+    """A client that holds as many as it may gets no more, and others do."""
+    endpoint.app.limits = Limits(http_connections_per_client=3)
+    idle = [await asyncio.open_connection("127.0.0.1", endpoint.port) for _ in range(3)]
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert b"" == await endpoint.raw(request)
+    reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port, local_addr=("127.0.0.2", 0))
+    writer.write(request)
+    assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    for _, one in (*idle, (reader, writer)):
+        one.close()
+        await one.wait_closed()
+    async with asyncio.timeout(10):
+        while not (await endpoint.raw(request)).startswith(b"HTTP/1.1 200"):
+            pass
+
+
+async def test_a_header_drop_by_drop(endpoint: Endpoint):
+    """An octet now and then ("slow loris") wins a client no time."""
+    endpoint.app.limits = Limits(http_request_seconds=0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port)
+    async with asyncio.timeout(10):
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"GET / HTTP/1.1\r\nA: b\r\n"[:1])
+                await writer.drain()
+                await asyncio.sleep(0.02)
+    assert 200 == await endpoint.status("GET", "/healthz")
+
+
+async def test_a_header_has_a_limit(endpoint: Endpoint):
+    """A field longer than it may be is refused, without telling what was in it, or who we are."""
+    endpoint.app.limits = Limits(http_header_octets=512)
+    head = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer "
+    assert b"HTTP/1.1 200" == (await endpoint.raw(f"{head}{TOKEN}\r\n\r\n".encode()))[:12]
+    answer = await endpoint.raw(f"{head}{TOKEN * 100}\r\n\r\n".encode())
+    assert b"400" == answer[9:12]
+    assert TOKEN[:8].encode() not in answer
+    assert b"aiohttp" not in answer
 
 
 async def test_a_bug_is_told_without_the_token(endpoint: Endpoint, capfd: pytest.CaptureFixture[str]):

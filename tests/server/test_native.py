@@ -53,7 +53,7 @@ class Running:
         self.bounds = bind_all([Listen(host, 0) for host in HOSTS], 1 << 20, udp_sockets)
         self.lost = asyncio.Event()
         self.limits = Limits(**{"tcp_idle_seconds": LONG_SECONDS} | limits)
-        self.listeners = NativeListeners(self.bounds, self.limits, engine, say, self.lost.set)
+        self.listeners = NativeListeners(self.bounds, self.limits, engine, self.served, self.lost.set)
 
     @property
     def server(self):

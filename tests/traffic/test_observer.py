@@ -74,3 +74,28 @@ def test_the_last_minutes(engine: str, tmp_path: Path):
     assert all(place == "" or place[2] == "-" for place in places)
     assert any(second["p50_us"] and second["p99_us"] >= second["p50_us"] for second in told["seconds"])
     assert {second["at"] for second in later["seconds"]}.isdisjoint({row["at"] for row in told["seconds"]})
+
+
+def test_ready_or_not(tmp_path: Path):
+    """503 as long as the zones are loaded, and 200 when they are served."""
+    (tmp_path / "zones").mkdir()
+    check = "octodns: {healthcheck: {protocol: EXTERNAL, name: nobody}}"
+    dynamic = "dynamic: {pools: {fra: {values: [{value: 192.0.2.2}]}}, rules: [{pool: fra}]}"
+    write_zone(tmp_path / "zones", extra=f"a: {{type: A, value: 192.0.2.1, {dynamic}, {check}}}")
+    control = free_port()
+    config = CONFIG.format(database=TEST_DATABASE, port=control) + "health: {startup_timeout: 3}\n"
+    with serving(tmp_path, config=config) as process:
+        codes = []
+        end = monotonic() + PATIENCE_SECONDS
+        while codes[-1:] != [200]:
+            assert monotonic() < end
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{control}/readyz", timeout=5) as got:
+                    codes.append(got.status)
+            except urllib.error.HTTPError as error:
+                codes.append(error.code)
+            except OSError:
+                codes.append(0)  # it does not listen yet
+            sleep(0.05)
+        process.ports()
+    assert {503, 200} == set(codes) - {0}

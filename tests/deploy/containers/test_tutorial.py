@@ -91,10 +91,12 @@ class World:
 
 def prepare(machine: Machine, keys: Path) -> None:
     """The machine as it was rented: root's key in it, and the repository within reach."""
-    docker("cp", str(keys), f"{machine.container}:/root/.ssh")
+    machine.run("mkdir", "-p", "/root/.ssh")
+    docker("cp", f"{keys}/.", f"{machine.container}:/root/.ssh")
     script = f"""
         chown -R root:root /root/.ssh && chmod 700 /root/.ssh && chmod 600 /root/.ssh/*
         echo 'UsePAM no' > /etc/ssh/sshd_config.d/test.conf  # a container has no login uid to set
+        echo 'StrictHostKeyChecking accept-new' > /etc/ssh/ssh_config.d/test.conf
         systemctl restart ssh
         git config --system url.{BARE}.insteadOf {URL}
         git config --system --add safe.directory '*'
@@ -133,7 +135,6 @@ def world(machine_image: str, tmp_path: Path) -> Iterator[World]:
         keys.mkdir()
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / "id_ed25519"))
         shutil.copy(keys / "id_ed25519.pub", keys / "authorized_keys")
-        (keys / "config").write_text("StrictHostKeyChecking accept-new\n")
         bare = repository(tmp_path)
         for machine in servers.values():
             prepare(machine, keys)
