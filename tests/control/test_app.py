@@ -265,15 +265,15 @@ async def test_a_slow_body(endpoint: Endpoint):
         assert b"HTTP/1.1 408 " == answer[:13]
 
 
-async def test_bodies_of_other_paths(monkeypatch: pytest.MonkeyPatch):
+async def test_bodies_of_other_paths():
     """What `read_body` takes is bounded in octets and in time, and a connection may be given more time."""
-    monkeypatch.setattr(app_module, "CONNECTION_SECONDS", 0.5)
 
     async def take(request: web.Request) -> web.StreamResponse:
         allow(request, 60.0)
         return reply(200, len(await read_body(request, 10, 1.0)))
 
     endpoint = Endpoint([web.put("/take", take)])
+    endpoint.app.limits = Limits(http_connection_seconds=0.5)
     await endpoint.app.start(endpoint.sockets)
     head = f"PUT /take HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n"
     async with asyncio.timeout(20):
