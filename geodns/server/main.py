@@ -273,17 +273,24 @@ class _Run:
         from geodns.control import metrics, traffic
         from geodns.control.api import Api
         from geodns.control.app import ControlApp
+        from geodns.control.page import Page
+        from geodns.control.worldmap import MapPaths
+        from geodns.server.atlas import AtlasError, AtlasMaker
         from geodns.server.clerks import Clerks
         from geodns.server.desk import Desk
 
         self._clerks = Clerks(self._say, lambda: self._library.config.limits.loader_memory_octets)
         desk = Desk(self._library, self._keeper, self._served, self._reloader, self._clerks)
+        page = Page()
+        atlas = AtlasMaker(lambda: self._library.config)
         routes = [
+            *page.routes(),
+            *MapPaths(lambda: self._served.snapshot, atlas.divide, AtlasError).routes(),
             *Api(desk).routes(),
             *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
             *metrics.routes(self._facts.gather, self._not_ready),
         ]
-        return ControlApp(self._keeper, token, self._say.rarely, routes, limits)
+        return ControlApp(self._keeper, token, self._say.rarely, routes, limits, page.paths)
 
     def _not_ready(self, for_any_zone: bool = False) -> str:
         """Why queries should not come here; "" when they should."""
