@@ -89,7 +89,36 @@ def _rings(geometry: dict[str, Any], arcs: list[Arc]) -> Iterator[Arc]:
             for at in ring:
                 arc = arcs[at] if at >= 0 else arcs[~at][::-1]
                 points += arc[1:] if points else arc
-            yield points
+            yield from _within(points)
+
+
+def _within(ring: Arc) -> Iterator[Arc]:
+    """A ring that crosses the antimeridian as one on either side of it."""
+    turns = 0
+    straight: Arc = []  # with longitudes that go on beyond 180
+    for at, (east, north) in enumerate(ring):
+        step = east - ring[at - 1][0] if at else 0.0
+        turns += (step < -180) - (step > 180)
+        straight.append((east + 360 * turns, north))
+    for shift in (-360, 0, 360):
+        moved = [(east + shift, north) for east, north in straight]
+        found = _clipped(_clipped(moved, -180, 1), 180, -1)
+        if found:
+            yield found
+
+
+def _clipped(ring: Arc, edge: float, side: int) -> Arc:
+    """What of a ring is east (`side` 1) or west (-1) of a meridian (Sutherland and Hodgman, 1974)."""
+    found: Arc = []
+    for at, (east, north) in enumerate(ring):
+        before_east, before_north = ring[at - 1]
+        is_in, was_in = side * (east - edge) >= 0, side * (before_east - edge) >= 0
+        if is_in != was_in:
+            part = (edge - before_east) / (east - before_east)
+            found.append((edge, before_north + part * (north - before_north)))
+        if is_in:
+            found.append((east, north))
+    return found
 
 
 def _project(east: float, north: float) -> Point:

@@ -46,7 +46,8 @@ Divide = Callable[[tuple[Partition, ...]], Sequence[Share]]
 @dataclass(frozen=True, slots=True)
 class Part:
     """`share` (0 to 1) of the addresses get this. `pool` is what answers, "fra" or "fra, iad", "" for the
-    record's own values; `rule` counts from 1; `places` are subdivisions that get nothing else.
+    record's own values; `rule` counts from 1; `places` are subdivisions that get nothing else. `example` is
+    the address of one who gets it.
     """
 
     share: float
@@ -55,11 +56,15 @@ class Part:
     rule: int | None
     why: str
     places: tuple[str, ...] = ()
+    example: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """What most of a country gets; `parts` has all of it, the largest first, where not all get the same."""
+    """What most of a country gets; `parts` has all of it, the largest first, where not all get the same.
+
+    The middle of it is where most of its addresses are (degrees, None: nobody knows).
+    """
 
     name: str
     pool: str
@@ -67,6 +72,9 @@ class Country:
     rule: int | None
     why: str
     mixed: bool
+    example: str
+    latitude: float | None
+    longitude: float | None
     parts: tuple[Part, ...]
 
 
@@ -276,16 +284,24 @@ def _rule_of(told: _Told, code: str) -> tuple[int | None, str]:
 def _country(code: str, given: list[tuple[Share, tuple[_Told, ...]]]) -> Country:
     total = sum(share.addresses for share, _ in given)
     parts: dict[tuple[str, tuple[str, ...], int | None], Part] = {}
+    largest: dict[tuple[str, tuple[str, ...], int | None], int] = {}
     whole = _places_of_one_answer(given)
     for share, tolds in given:
         for told in tolds:
             part = _part(told, told.weight * share.addresses / total, share.code)
             key = part.pool, part.values, part.rule
-            known = parts.get(key, replace(part, share=0.0, places=()))
-            places = (share.code,) if share.code in whole and share.code != code else ()
-            parts[key] = replace(known, share=known.share + part.share, places=known.places + places)
+            known = parts.get(key, replace(part, share=0.0))
+            is_new = share.code in whole and share.code != code and share.code not in known.places
+            places = (share.code,) if is_new else ()
+            example = known.example
+            if share.addresses > largest.get(key, 0):
+                largest[key], example = share.addresses, str(IPv4Address(share.example))
+            parts[key] = replace(
+                known, share=known.share + part.share, places=known.places + places, example=example
+            )
     ordered = sorted(parts.values(), key=lambda part: -part.share)
     most = ordered[0]
+    latitude, longitude = codes.location(code) or (None, None)
     return Country(
         codes.describe(code),
         most.pool,
@@ -293,6 +309,9 @@ def _country(code: str, given: list[tuple[Share, tuple[_Told, ...]]]) -> Country
         most.rule,
         most.why,
         most.share <= 1 - MIXED_FROM,
+        most.example,
+        latitude,
+        longitude,
         tuple(replace(part, places=part.places[:PLACES_MAX]) for part in ordered[:PARTS_MAX])
         if len(ordered) > 1
         else (),
