@@ -521,12 +521,14 @@ async function loadMap() {
   group.addEventListener("click", (event) => event.target.id && !state.placing && pick(event.target.id));
   svg.addEventListener("click", place);
   group.addEventListener("keydown", mapKey);
-  group.addEventListener("focusin", (event) => { focusable(event.target); tipAt(event.target); });
-  group.addEventListener("focusout", () => { ring("focused", null); $("tip").hidden = true; });
   group.addEventListener("pointermove", (event) => tip(event.target, event.clientX, event.clientY));
   group.addEventListener("pointerleave", () => { $("tip").hidden = true; });
   if (state.map) showMap();
 }
+
+// At the element around the map: Chromium lets an SVG element have the focus that only listens for it.
+$("map").addEventListener("focusin", (event) => { if (event.target.classList.contains("land")) { focusable(event.target); tipAt(event.target); } });
+$("map").addEventListener("focusout", () => { if ($("ring-focused")) ring("focused", null); $("tip").hidden = true; });
 
 function focusable(land) {
   for (const each of state.shapes.values()) if (each.getAttribute("tabindex") === "0") each.setAttribute("tabindex", "-1");
