@@ -51,23 +51,31 @@ def status(config: Path | None, control: str | None, form: str) -> None:
         raise Failure("what the server tells is not of this version of geodns (--format json)") from None
 
 
+class Refused(Failure):
+    """The server refuses, with this HTTP status."""
+
+    def __init__(self, listen: "Listen", status: int, why: str) -> None:
+        super().__init__(f"the server at {listen} refuses: {why}")
+        self.status = status
+
+
 def _ask(config: "Config", control: str | None) -> dict[str, Any]:
     """The status, from the first of the addresses that answers. Raises Failure."""
     from geodns.config import tokens
 
     token, problems = tokens(config)
     tell(problem for problem in problems if str(problem.file) == str(config.control.token_file))
-    addresses = _addresses(config, control)
     refused = ""
-    for listen in addresses:
+    for listen in control_addresses(config, control):
         try:
-            return _get(listen, token.own)
-        except (OSError, HTTPException) as error:
-            refused = refused or f"nobody answers at {listen}: {_reason(error)}"
+            return ask_json(listen, "/v1/status", token.own)
+        except Silent as error:
+            refused = refused or error.message
     raise Failure(f"{refused} (is `geodns serve` running with this config?)")
 
 
-def _addresses(config: "Config", control: str | None) -> "tuple[Listen, ...]":
+def control_addresses(config: "Config", control: str | None) -> "tuple[Listen, ...]":
+    """Where to ask: at `control`, else where the config has the server listen. Raises Failure."""
     from geodns.config import CONTROL_PORT, Listen, parse_listen
 
     try:
@@ -81,13 +89,20 @@ def _addresses(config: "Config", control: str | None) -> "tuple[Listen, ...]":
     return tuple(Listen(own.get(listen.host, listen.host), listen.port) for listen in found)
 
 
-def _get(listen: "Listen", token: str | None) -> dict[str, Any]:
+class Silent(Failure):
+    """Nobody answers, or not in HTTP."""
+
+
+def ask_json(listen: "Listen", path: str, token: str | None) -> dict[str, Any]:
+    """What the endpoint says at a path. Raises Silent, and Failure for what is no good answer."""
     connection = HTTPConnection(listen.host, listen.port, timeout=ANSWER_SECONDS)
     try:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        connection.request("GET", "/v1/status", headers=headers)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         body = response.read(ANSWER_OCTETS_MAX)
+    except (OSError, HTTPException) as error:
+        raise Silent(f"nobody answers at {listen}: {_reason(error)}") from None
     finally:
         connection.close()
     try:
@@ -97,7 +112,7 @@ def _get(listen: "Listen", token: str | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Failure(f"what answers at {listen} is no geodns")
     if response.status != 200:
-        raise Failure(f"the server at {listen} refuses: {found.get('error', response.reason)}")
+        raise Refused(listen, response.status, found.get("error", response.reason))
     return found
 
 
@@ -167,7 +182,7 @@ def _forced(now: float, value: dict[str, Any]) -> str:
         return "" if value["status"] is None else f"{'up' if value['status'] else 'down'} by the zone file"
     parts = [
         "up" if forced["is_up"] else "down",
-        *([f"for {_span(forced['until'] - now)}"] if forced["until"] is not None else []),
+        *([f"for {span(forced['until'] - now)}"] if forced["until"] is not None else []),
         f"by {forced['place']}",
         *([f"({forced['reason']})"] if forced["reason"] else []),
     ]
@@ -210,10 +225,10 @@ def _remarks(found: dict[str, Any]) -> list[str]:
 
 
 def _ago(now: float, then: float | None) -> str:
-    return "" if then is None else f"{_span(now - then)} ago"
+    return "" if then is None else f"{span(now - then)} ago"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """ "12s", "3m20s", "5h10m", "8d4h": the two largest units."""
     whole = max(0, round(seconds))
     for unit, size, smaller, part in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
