@@ -93,13 +93,15 @@ class PoolRow:
 
 @dataclass(frozen=True, slots=True)
 class PeerRow:
-    """A peer; one that is silent does not count."""
+    """A peer; one that is silent does not count. `id` is its name for itself, `zones` have its serials."""
 
     peer: str
+    id: str
     counts: bool
     heard: float | None
     checks: int
     detail: str
+    zones: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +318,7 @@ def _pool(pool: Pool, group: Group, records: _Records) -> PoolRow:
 def _peer(peers: Peers, name: str) -> PeerRow:
     peer = next(peer for peer in peers if peer.name == name)
     heard = None if peer.heard == float("-inf") else peer.heard
-    return PeerRow(peer.name, peer.counts, heard, len(peer.up), peer.detail)
+    return PeerRow(peer.name, peer.id, peer.counts, heard, len(peer.up), peer.detail, dict(peer.zones))
 
 
 def _overrides(sources: Sources) -> list[OverrideRow]:

@@ -281,11 +281,17 @@ class _Run:
 
         self._clerks = Clerks(self._say, lambda: self._library.config.limits.loader_memory_octets)
         desk = Desk(self._library, self._keeper, self._served, self._reloader, self._clerks)
+
+        def snapshot() -> Snapshot:
+            if self._is_draining:  # there is none any more that may be looked at
+                raise AtlasError("the server ends")
+            return self._served.snapshot
+
         page = Page()
         atlas = AtlasMaker(lambda: self._library.config)
         routes = [
             *page.routes(),
-            *MapPaths(lambda: self._served.snapshot, atlas.divide, AtlasError).routes(),
+            *MapPaths(snapshot, atlas.divide, AtlasError).routes(),
             *Api(desk).routes(),
             *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
             *metrics.routes(self._facts.gather, self._not_ready),

@@ -299,7 +299,10 @@ function votes(value) {
   return [...seen].map(([name, is_up]) => `${name} ${up(is_up)}`).join(", ");
 }
 
+/** What a peer calls itself, or where it is. */
 function host(url) {
+  const id = state.status?.peers.find((peer) => peer.peer === url)?.id;
+  if (id && id !== state.status.id) return id;
   try { return new URL(url).host; } catch { return url; }
 }
 
@@ -317,6 +320,12 @@ function showInstances() {
       make("td", { class: "state" }, peer.counts ? when : `▼ silent: ${peer.detail || when}`),
       make("td", { class: "number" }, count(peer.checks)),
       make("td", {}, others.length ? plural(others.length, "check") : peer.counts ? "nothing" : "")));
+  }
+  for (const peer of status.peers.filter((each) => each.counts)) {
+    for (const zone of state.zones?.zones || []) {
+      const theirs = peer.zones[zone.zone];
+      if (Object.keys(peer.zones).length && zone.serial != null && theirs !== zone.serial) differing.push(`${zone.zone}: ${status.id} has serial ${zone.serial}, ${host(peer.peer)} ${theirs == null ? "does not serve it" : theirs}`);
+    }
   }
   put($("instance-rows"), ...rows);
   put($("disagreements"), ...differing.slice(0, 50).map((text) => make("li", {}, `⚠ ${text}`)));
