@@ -1,6 +1,6 @@
 """The peers: what other instances of these nameservers see, asked for every second.
 
-`GET URL/v1/view` with the peer's token gives `{"id": ID, "checks": {KEY: true|false}, "zones": {ZONE: SERIAL}}`
+`GET URL/v1/view` with the peer's token gives `{"id": ..., "checks": {KEY: true|false}, "zones": {ZONE: N}}`
 and an ETag; a view that did not change is answered with 304 and costs next to nothing.
 """
 
