@@ -291,7 +291,7 @@ def test_the_status_has_everything_and_is_json() -> None:
     health = made(record, steer("b.example.com. A", pool("fra", "x")))
     health.take([said("x", False, "HTTP 503", 0.5)], 1.0)
     health.take([said("x", True, "HTTP 200", 10.5)], 11.0)
-    health.hear(PeerView(PEER, {"tcp x": False, "tcp y": True}, "", 11.0), 11.0)
+    health.hear(PeerView(PEER, {"tcp x": False, "tcp y": True}, "", 11.0, "ns2", (("a.", 7),)), 11.0)
     health.override(parse("*/fra/x up until 2026-11-22T10:00:00Z # test", "o"), 12.0)
     told = json.loads(json.dumps(dataclasses.asdict(health.status())))
     forced, real, status = told["values"]
@@ -338,10 +338,12 @@ def test_the_status_has_everything_and_is_json() -> None:
         "took": 0.01,
         "interval": 10.0,
         "ttl": 10,
+        "changes": 0,
     } == told["checks"]["tcp x"]
     weights = {(row["name"], tuple(row["up"]), row["weight_up"], row["weight"]) for row in told["pools"]}
     assert {("fra", ("x",), 3, 4), ("fra", ("x",), 1, 1), ("iad", ("free",), 1, 2)} == weights
-    assert [{"peer": PEER, "counts": True, "heard": 11.0, "checks": 2, "detail": ""}] == told["peers"]
+    peer = {"peer": PEER, "id": "ns2", "counts": True, "heard": 11.0, "checks": 2, "detail": ""}
+    assert [{**peer, "zones": {"a.": 7}}] == told["peers"]
     assert [2] == [row["members"] for row in told["overrides"]]
 
 
