@@ -5,7 +5,7 @@ const POLL_SECONDS = 2;
 const COST_MAX = 0.05; // of the time may go by with waiting for one kind of answer: a large status is asked for less often
 const WINDOW_SECONDS = 300; // of the charts
 const PAST_SECONDS = 6 * 3600; // of a value's history
-const ROWS_MAX = 200; // values shown at a time; the filter finds the others
+const ROWS_MAX = 200; // values, or zones, shown at a time: those with problems first; the filter finds other values
 const COLOURS = 8;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -111,7 +111,7 @@ class Poll {
         if (error instanceof Refused) heard(this, error.status === 404 ? "" : error.message);
         else if (error instanceof TypeError && !navigator.onLine) heard(this, "no connection to the server");
         else if (error instanceof TypeError) heard(this, "the server does not answer");
-        else throw error;
+        else { console.error(error); heard(this, `this page failed, a bug of geodns: ${error.message}`); }
         this.etag = "";
       } finally {
         this.is_busy = false;
@@ -416,7 +416,8 @@ function nice(value) {
 
 function showZones() {
   const zones = state.zones.zones;
-  const rows = zones.map((zone) => {
+  const shown = zones.toSorted((one, other) => (one.state === "served") - (other.state === "served")).slice(0, ROWS_MAX);
+  const rows = shown.map((zone) => {
     const words = { served: "● served", stale: "⚠ an older version is served", failed: "▼ SERVFAIL: no good version" };
     const problems = zone.problems.map((problem) => make("li", {}, `${problem.line}:${problem.column}: ${problem.where} ${problem.what}${problem.hint ? ` (${problem.hint})` : ""}`));
     return make("tr", { class: zone.state === "failed" ? "bad" : null },
@@ -426,6 +427,7 @@ function showZones() {
       make("td", {}, make("span", { class: `state ${zone.state === "served" ? "" : zone.state === "stale" ? "warn" : "bad"}` }, words[zone.state] || zone.state),
         problems.length ? make("ul", { class: "problems" }, ...problems) : null));
   });
+  if (shown.length < zones.length) rows.push(make("tr", {}, make("td", { colspan: 4, class: "hint" }, `and ${count(zones.length - shown.length)} more, all of them served`)));
   put($("zone-rows"), ...rows);
   const names = zones.map((zone) => zone.zone);
   if ([...$("zone").options].map((option) => option.value).join() !== names.join()) {
@@ -701,6 +703,7 @@ function showMap() {
 }
 
 function showCountries() {
+  if (!state.map || !$("as-table").open) return;
   const rows = Object.values(state.map.countries).sort((one, other) => one.name.localeCompare(other.name)).map((country) => make("tr", {},
     make("th", { scope: "row" }, country.name),
     make("td", {}, country.parts.length ? `mixed: ${mixed(country)}` : country.pool || "own values"),
@@ -708,6 +711,8 @@ function showCountries() {
     make("td", {}, country.why)));
   put($("countries"), ...rows);
 }
+
+$("as-table").addEventListener("toggle", showCountries);
 
 function showLegend() {
   if (!state.map || !$("patterns")) return;
