@@ -17,7 +17,8 @@ class PageEndpoint(Endpoint):
         super().__init__()
         self.page = Page()
         routes = self.page.routes()
-        self.app = ControlApp(self.keeper, TOKEN, self.said.append, routes, self.page.paths)
+        self.app = ControlApp(self.keeper, TOKEN, self.said.append, routes, open_paths=self.page.paths)
+        self.app.is_serving = True
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ class MapEndpoint(Endpoint):
         self.maker = AtlasMaker(lambda: self.config)
         maps = MapPaths(lambda: self.snapshot, self.maker.divide, AtlasError)
         self.app = ControlApp(self.keeper, TOKEN, lambda kind, text: self.said.append(text), maps.routes())
+        self.app.is_serving = True
 
     async def get(self) -> dict:
         _, body = await self.ask("GET", ASKED, headers={"Accept-Encoding": "identity"})
