@@ -32,7 +32,9 @@ Both answer. Try, in another terminal:
   dig @127.0.0.1 -p {PORTS[0]} +noall +answer localhost AAAA
 
 The first asks for somebody in California, the second for somebody elsewhere: +subnet= says where the
-client is, and the answer follows; try other addresses. The third asks a built-in zone. Ctrl-C stops both.
+client is, and the answer follows; try other addresses. The third asks a built-in zone.
+
+What they do is shown at http://{CONTROLS[0]}/ and http://{CONTROLS[1]}/. Ctrl-C stops both.
 """
 
 

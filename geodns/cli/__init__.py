@@ -20,6 +20,7 @@ _COMMANDS = {
     "explain": ("geodns.cli.explain:explain", "Say why a client gets the answer it gets."),
     "delegation": ("geodns.cli.delegation:delegation", "Tell what to enter at the registrar, and verify it."),
     "status": ("geodns.cli.status:status", "Show which values are up, since when, and why."),
+    "top": ("geodns.cli.top:top", "Show what the servers do now, in the terminal."),
     "down": ("geodns.cli.health:down", "Take a value or a pool out of all answers."),
     "up": ("geodns.cli.health:up", "Have a value or a pool count as up."),
     "auto": ("geodns.cli.health:auto", "Leave a value or a pool to its checks again."),

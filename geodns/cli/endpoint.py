@@ -14,6 +14,18 @@ ANSWER_SECONDS = 10.0  # for a server to answer: it takes half a second for 10,0
 ANSWER_OCTETS_MAX = 256 << 20  # of a status: 100,000 checks are 50 MB
 
 
+class Silent(Failure):
+    """Nobody answers, or not in HTTP."""
+
+
+class Refused(Failure):
+    """The server refuses, with this HTTP status."""
+
+    def __init__(self, listen: "Listen", status: int, why: str) -> None:
+        super().__init__(f"the server at {listen} refuses: {why}")
+        self.status = status
+
+
 def ask(
     config: "Config", control: str | None, method: str, path: str, body: dict[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -23,15 +35,16 @@ def ask(
     token, problems = tokens(config)
     tell(problem for problem in problems if str(problem.file) == str(config.control.token_file))
     refused = ""
-    for listen in _addresses(config, control):
+    for listen in control_addresses(config, control):
         try:
-            return _ask(listen, token.own, method, path, body)
-        except (OSError, HTTPException) as error:
-            refused = refused or f"nobody answers at {listen}: {_reason(error)}"
+            return ask_at(listen, token.own, method, path, body)
+        except Silent as error:
+            refused = refused or error.message
     raise Failure(f"{refused} (is `geodns serve` running with this config?)")
 
 
-def _addresses(config: "Config", control: str | None) -> "tuple[Listen, ...]":
+def control_addresses(config: "Config", control: str | None) -> "tuple[Listen, ...]":
+    """Where to ask: at `control`, else where the config has the server listen. Raises Failure."""
     from geodns.config import CONTROL_PORT, Listen, parse_listen
 
     try:
@@ -45,15 +58,22 @@ def _addresses(config: "Config", control: str | None) -> "tuple[Listen, ...]":
     return tuple(Listen(own.get(listen.host, listen.host), listen.port) for listen in found)
 
 
-def _ask(
-    listen: "Listen", token: str | None, method: str, path: str, body: dict[str, Any] | None
+def ask_at(
+    listen: "Listen",
+    token: str | None,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """What one address says. Raises Silent, and Failure for what is no good answer."""
     connection = HTTPConnection(listen.host, listen.port, timeout=ANSWER_SECONDS)
     try:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()
         octets = response.read(ANSWER_OCTETS_MAX)
+    except (OSError, HTTPException) as error:
+        raise Silent(f"nobody answers at {listen}: {_reason(error)}") from None
     finally:
         connection.close()
     try:
@@ -63,7 +83,7 @@ def _ask(
     if not isinstance(found, dict):
         raise Failure(f"what answers at {listen} is no geodns")
     if response.status != 200:
-        raise Failure(f"the server at {listen} refuses: {found.get('error', response.reason)}")
+        raise Refused(listen, response.status, found.get("error", response.reason))
     return found
 
 

@@ -109,7 +109,7 @@ def _forced(now: float, value: dict[str, Any]) -> str:
         return "" if value["status"] is None else f"{'up' if value['status'] else 'down'} by the zone file"
     parts = [
         "up" if forced["is_up"] else "down",
-        *([f"for {_span(forced['until'] - now)}"] if forced["until"] is not None else []),
+        *([f"for {span(forced['until'] - now)}"] if forced["until"] is not None else []),
         f"by {forced['place']}",
         *([f"({forced['reason']})"] if forced["reason"] else []),
     ]
@@ -154,7 +154,7 @@ def _remarks(found: dict[str, Any]) -> list[str]:
 def _challenges(found: dict[str, Any]) -> list[str]:
     """What is told of ACME challenges, a line for each value."""
     return [
-        f"ACME challenge {row['name']} {row['value']}: for {_span(row['until'] - found['at'])}"
+        f"ACME challenge {row['name']} {row['value']}: for {span(row['until'] - found['at'])}"
         + (f", at {row['served_at']}" if row.get("served_at", row["name"]) != row["name"] else "")
         + (f"; NOT SERVED: {row['trouble']}" if "trouble" in row else "")
         for row in found.get("challenges", [])
@@ -162,10 +162,10 @@ def _challenges(found: dict[str, Any]) -> list[str]:
 
 
 def _ago(now: float, then: float | None) -> str:
-    return "" if then is None else f"{_span(now - then)} ago"
+    return "" if then is None else f"{span(now - then)} ago"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """ "12s", "3m20s", "5h10m", "8d4h": the two largest units."""
     whole = max(0, round(seconds))
     for unit, size, smaller, part in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):

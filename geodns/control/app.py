@@ -11,7 +11,7 @@ Other modules of this room have more paths; who starts the endpoint passes them 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from ipaddress import ip_address
 from typing import Any, Protocol, cast
 
@@ -53,9 +53,9 @@ class ControlApp:
     """Serves on sockets that listen already. All methods are for the event loop's thread.
 
     `token`, `limits`, `is_serving` and `own_guard` may be assigned at any time; as long as nothing is served,
-    only OPEN_PATHS are. `say_rarely` is told what goes wrong inside, with its kind. `routes` are more paths,
-    with the same guard before them; a `Refuse` that they raise becomes the answer. The paths in `own_guard`
-    look themselves who may do what: the clients of acme-dns show no token.
+    only OPEN_PATHS and `open_paths` are. `say_rarely` is told what goes wrong inside, with its kind. `routes`
+    are more paths, with the same guard before them, but for `open_paths`; a `Refuse` that they raise becomes
+    the answer. The paths in `own_guard` look themselves who may do what: clients of acme-dns show no token.
     """
 
     def __init__(
@@ -65,11 +65,13 @@ class ControlApp:
         say_rarely: Callable[[str, str], None],
         routes: Iterable[web.AbstractRouteDef] = (),
         limits: Limits = _DEFAULT_LIMITS,
+        open_paths: Collection[str] = (),
     ) -> None:
         self.token = token
         self.limits = limits
         self.is_serving = False
         self.own_guard: frozenset[str] = frozenset()
+        self._open_paths = OPEN_PATHS.union(open_paths)
         self._source = source
         self._say_rarely = say_rarely
         self._local: set[tuple[str, int]] = set()  # loopback addresses that we listen on
@@ -141,7 +143,7 @@ class ControlApp:
         if request.protocol in self._connections:
             self._connections[request.protocol].has_asked()
         try:
-            if request.path not in OPEN_PATHS:
+            if request.path not in self._open_paths:
                 if request.path not in self.own_guard:
                     self._check(request)
                 if not self.is_serving:

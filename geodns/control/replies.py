@@ -60,12 +60,17 @@ async def read_body(request: web.Request, octets_max: int, seconds: float) -> by
 
 
 async def send(
-    request: web.Request, document: Document, content_type: str = "application/json"
+    request: web.Request,
+    document: Document,
+    content_type: str = "application/json",
+    headers: Mapping[str, str] = MappingProxyType(HEADERS),
 ) -> web.StreamResponse:
     """The document, or only word that the client has it already; in pieces that nobody has to wait for."""
-    response = web.StreamResponse(headers={**HEADERS, "ETag": document.etag, "Vary": "Accept-Encoding"})
+    response = web.StreamResponse(headers={**headers, "ETag": document.etag, "Vary": "Accept-Encoding"})
     response.force_close()
     response.content_type = content_type
+    if content_type.startswith("text/"):
+        response.charset = "utf-8"
     if document.etag in request.headers.get("If-None-Match", ""):
         response.set_status(304)
         return response

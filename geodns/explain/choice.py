@@ -56,13 +56,14 @@ def _rule_steps(choice: Choice, decision: Decision, found: tuple[Match, ...]) ->
         elif at in why and given.outcome in taken:
             verdict = "in its share" if taken[given.outcome] else "not in its share"
             verdict = f"{'yes' if taken[given.outcome] else 'no'}: {why[at]}, and {verdict}"
-        steps.append(Step(f"rule {at + 1}", f"{_rule(given, rule.share)}: {verdict}  [{rule.mark}]", 1))
+        steps.append(Step(f"rule {at + 1}", f"{rule_text(given, rule.share)}: {verdict}  [{rule.mark}]", 1))
     if decision.verdict is Verdict.NO_RULE:
         steps.append(Step("rule", f"none: {found[-1].why}; the record's own values", 1))
     return steps
 
 
-def _rule(rule: Rule, share: int) -> str:
+def rule_text(rule: Rule, share: int) -> str:
+    """Whom a rule takes: "198.51.100.0/24 AS64500 EU", "0.1 of everybody else"."""
     parts = [str(Address(family, first)) + f"/{length}" for family, first, length in rule.subnets]
     parts += [f"AS{asn}" for asn in rule.asns]
     parts += rule.geos

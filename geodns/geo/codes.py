@@ -86,6 +86,12 @@ def current(code: str) -> str:
     return _renamed().get(code, code)
 
 
+def contains(code: str, other: str) -> bool:
+    """True when `other` is a geo code of the same place, or of a part of it: "NA-US" contains "NA-US-CA"."""
+    code, other = current(code), current(other)
+    return code == other or other.startswith(f"{code}-")
+
+
 def location(code: str) -> tuple[float, float] | None:
     """Latitude and longitude (degrees) of the middle of a geo code, where most of its addresses are.
 

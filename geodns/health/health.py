@@ -6,6 +6,7 @@ standings                   what the engine reads
 view, status, save          what peers, people and the next start read
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +16,14 @@ from geodns.health import state
 from geodns.health import status as rows_
 from geodns.health.board import Board, Spot
 from geodns.health.overrides import Line, Matcher, Overrides, printable
-from geodns.health.status import CheckRow, Status, ValueRow
+from geodns.health.status import ChangeRow, CheckRow, Status, ValueRow
 from geodns.health.votes import Peers
 from geodns.health.watch import Watch
 from geodns.health.words import PeerHeard, PeerView, Probe, Result
 from geodns.problems import Problem
 from geodns.table.steer import Member, Standing, Steer
 
+HISTORY_MAX = 1000  # changes remembered, 300 octets each: a site of 100 values that flaps for a day
 DETAIL_CHARACTERS_MAX = 200  # of a result's text: it stands in a line of the log
 
 
@@ -53,6 +55,8 @@ class Health:
         self._view: dict[str, bool] | None = None
         self._saved = state.NOTHING
         self._now = 0.0
+        self._history: deque[ChangeRow] = deque(maxlen=HISTORY_MAX)
+        self._history_since = 0.0  # all changes from then on are in it
         self._overrides = Overrides()
         self._problems: tuple[Problem, ...] = ()
         self._matcher = Matcher()
@@ -77,6 +81,8 @@ class Health:
         those to make no more. Checks that stay keep their state.
         """
         self._now = now
+        if not self._history_since:
+            self._history_since = now
         before, self._steers = self._steers, dict(steers)
         for key, steer in self._steers.items():
             if before.get(key) is not steer:
@@ -160,11 +166,23 @@ class Health:
     def _settle(self, watches: Iterable[Watch], now: float) -> list[Change]:
         turned = self._board.settle([watch for watch in watches if self._stand(watch, now)], now)
         self._board.publish()
-        return [
-            Change(text, value.is_up, self._why(watch), watch.key, records)
-            for value, watch in turned
-            for text, records in value.texts.items()
-        ]
+        return self._remember(
+            [
+                Change(text, value.is_up, self._why(watch), watch.key, records)
+                for value, watch in turned
+                for text, records in value.texts.items()
+            ]
+        )
+
+    def _remember(self, changes: list[Change]) -> list[Change]:
+        """The changes, which have come into the history."""
+        for change in changes:
+            if len(self._history) == HISTORY_MAX:
+                self._history_since = self._history[0].at
+            at = self._now
+            row = ChangeRow(at, change.text, change.is_up, change.why, change.check, change.records)
+            self._history.append(row)
+        return changes
 
     def _stand(self, watch: Watch, now: float) -> bool:
         return watch.stand(self._peers.votes(watch.key), now)
@@ -200,7 +218,7 @@ class Health:
                 self._lines[key] = lines  # the same states, from lines that stand elsewhere now
         self._board.sweep(now)
         self._board.publish()
-        return [replace(change, records=records) for change, records in turned.items()]
+        return self._remember([replace(change, records=records) for change, records in turned.items()])
 
     def _force(self, steer: Steer, lines: dict[Spot, Line], now: float) -> None:
         """Place a Steer on the board, or take it away when nothing can change how it stands."""
@@ -294,7 +312,15 @@ class Health:
 
     def _sources(self) -> rows_.Sources:
         return rows_.Sources(
-            self._now, self._steers, self._board, self._peers, self._lines, self._overrides, self._problems
+            self._now,
+            self._steers,
+            self._board,
+            self._peers,
+            self._lines,
+            self._overrides,
+            self._problems,
+            self._history,
+            self._history_since,
         )
 
     def save(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Everything that is known, as rows for people and JSON (`dataclasses.asdict`). Times are Unix seconds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from geodns.health.board import Board, Spot
@@ -93,13 +93,15 @@ class PoolRow:
 
 @dataclass(frozen=True, slots=True)
 class PeerRow:
-    """A peer; one that is silent does not count."""
+    """A peer; one that is silent does not count. `id` is its name for itself, `zones` have its serials."""
 
     peer: str
+    id: str
     counts: bool
     heard: float | None
     checks: int
     detail: str
+    zones: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,22 @@ class OverrideRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """A value went up or down at Unix second `at`, in `records` records."""
+
+    at: float
+    text: str
+    is_up: bool
+    why: str
+    check: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """The whole of it at Unix second `at`. `problems` are those of an overrides file that is not used."""
+    """The whole of it at Unix second `at`. `problems` are those of an overrides file that is not used.
+    `history` are the last changes, the oldest first; all of them from `history_since` on are there.
+    """
 
     at: float
     is_looked: bool
@@ -127,6 +143,8 @@ class Status:
     peers: list[PeerRow]
     overrides: list[OverrideRow]
     problems: list[str]
+    history: list[ChangeRow]
+    history_since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +158,8 @@ class Sources:
     lines: Mapping[str, Mapping[Spot, Line]]
     overrides: Overrides
     problems: tuple[Problem, ...]
+    history: Sequence[ChangeRow]
+    history_since: float
 
 
 def make(sources: Sources, is_looked: bool) -> Status:
@@ -153,6 +173,8 @@ def make(sources: Sources, is_looked: bool) -> Status:
         [_peer(sources.peers, name) for name in sorted(peer.name for peer in sources.peers)],
         _overrides(sources),
         [str(problem) for problem in sources.problems],
+        list(sources.history),
+        sources.history_since,
     )
 
 
@@ -296,7 +318,7 @@ def _pool(pool: Pool, group: Group, records: _Records) -> PoolRow:
 def _peer(peers: Peers, name: str) -> PeerRow:
     peer = next(peer for peer in peers if peer.name == name)
     heard = None if peer.heard == float("-inf") else peer.heard
-    return PeerRow(peer.name, peer.counts, heard, len(peer.up), peer.detail)
+    return PeerRow(peer.name, peer.id, peer.counts, heard, len(peer.up), peer.detail, dict(peer.zones))
 
 
 def _overrides(sources: Sources) -> list[OverrideRow]:

@@ -4,7 +4,7 @@ own state + PeerViews of those that can be heard --verdict--> up or down
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from geodns.health.words import PeerHeard, PeerView
 
@@ -32,6 +32,8 @@ class Peer:
     told: float
     detail: str
     counts: bool
+    id: str = ""
+    zones: Mapping[str, int] = field(default_factory=dict)
 
 
 class Peers:
@@ -67,6 +69,7 @@ class Peers:
             if view.up is not None:
                 peer.heard = min(view.at, now)
                 peer.up = _bounded(view.up)
+                peer.id, peer.zones = view.id or peer.id, dict(view.zones)
         peer.counts = _is_heard(peer, now)
         return _different(before, peer.up if peer.counts else {})
 

@@ -36,12 +36,17 @@ class Result(NamedTuple):
 
 
 class PeerView(NamedTuple):
-    """What a peer sees: by a check's key, whether it is up; None: the peer was not heard."""
+    """What a peer sees: by a check's key, whether it is up; None: the peer was not heard.
+
+    `id` is what it calls itself, and `zones` are those it serves, with their serials.
+    """
 
     peer: str  # its URL, as the config has it
     up: dict[str, bool] | None
     detail: str
     at: float
+    id: str = ""
+    zones: tuple[tuple[str, int], ...] = ()
 
 
 class PeerHeard(NamedTuple):

@@ -28,10 +28,12 @@ from geodns.health.health import Change, Health
 from geodns.health.messages import Batch, Notice, PeerAddress, Report, Settings
 from geodns.health.status import Status
 from geodns.health.words import PeerHeard, PeerView, Probe, Result
+from geodns.name import Name
 from geodns.server.files import Fingerprint, fingerprint_of
 from geodns.server.prober import ProberProcess
 from geodns.server.say import Sayer
 from geodns.server.served import Served
+from geodns.table.shape import Table
 from geodns.table.steer import Steer
 
 LOOK_SECONDS = 0.2  # between looks at the overrides and the clock: a command is obeyed within a second
@@ -98,8 +100,9 @@ class Keeper:
         self._is_dirty = False
         self._told = _Told(say)
         self._seen: dict[str, bool] = {}  # our view that was told last
+        self._serials: dict[str, int] = {}  # of the zones that are served from files; replaced, never changed
         # Documents that were made, and of what.
-        self._views: tuple[object, str, Document] | None = None
+        self._views: tuple[object, object, str, Document] | None = None
         self._status: tuple[float, Document] | None = None
         self._making = asyncio.Lock()
 
@@ -166,10 +169,11 @@ class Keeper:
         view = await self._ask(self._health.view)
         async with self._making:
             # another view is another dict: to compare the contents would take a millisecond
-            if self._views is None or self._views[0] is not view or self._views[1] != self._server_id:
-                value = {"id": self._server_id, "checks": view}
-                self._views = (view, self._server_id, await asyncio.to_thread(document, value))
-            return self._views[2]
+            known, serials, server_id = self._views, self._serials, self._server_id
+            if known is None or known[0] is not view or known[1] is not serials or known[2] != server_id:
+                value = {"id": server_id, "checks": view, "zones": serials}
+                known = self._views = (view, serials, server_id, await asyncio.to_thread(document, value))
+            return known[3]
 
     async def status(self) -> Document:
         """Everything that is known, for people and tools."""
@@ -323,6 +327,10 @@ class Keeper:
             self._is_lost = True
         self._steers = steers
         self._first = None
+        table = changes.get("table")
+        if isinstance(table, Table):
+            zones = table.zones.values()
+            self._serials = {str(Name(zone.apex)): zone.serial for zone in zones if not zone.local}
         standings = {} if self._is_lost else self._health.standings
         self._served.publish(**changes, standings=standings)
         self._guarded(self._settle, [])

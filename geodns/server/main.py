@@ -283,19 +283,32 @@ class _Run:
         from geodns.control.acme import AcmePaths
         from geodns.control.api import Api
         from geodns.control.app import ControlApp
+        from geodns.control.page import Page
+        from geodns.control.worldmap import MapPaths
+        from geodns.server.atlas import AtlasError, AtlasMaker
         from geodns.server.clerks import Clerks
         from geodns.server.desk import Desk
 
         self._clerks = Clerks(self._say, lambda: self._library.config.limits.loader_memory_octets)
         desk = Desk(self._library, self._keeper, self._served, self._reloader, self._clerks)
         self._acme = AcmePaths(self._challenger, token)
+
+        def snapshot() -> Snapshot:
+            if self._is_draining:  # there is none any more that may be looked at
+                raise AtlasError("the server ends")
+            return self._served.snapshot
+
+        page = Page()
+        atlas = AtlasMaker(lambda: self._library.config)
         routes = [
+            *page.routes(),
+            *MapPaths(snapshot, atlas.divide, AtlasError).routes(),
             *Api(desk).routes(),
             *self._acme.routes(),
             *traffic.routes(self._observer.recent, lambda: server_id(self._library.config)),
             *metrics.routes(self._facts.gather, self._not_ready),
         ]
-        app = ControlApp(self._keeper, token, self._say.rarely, routes, limits)
+        app = ControlApp(self._keeper, token, self._say.rarely, routes, limits, page.paths)
         app.own_guard = self._acme.own_guard
         return app
 

@@ -15,7 +15,7 @@ from geodns.cli import Failure, main, printable
 from tests.cli.conftest import Run
 
 GEODNS = [sys.executable, "-c", "from geodns.cli import main; main()"]
-COMMANDS = ["acme-dns-01", "auto", "bench", "delegation", "down", "ping", "status", "up"]
+COMMANDS = ["acme-dns-01", "auto", "bench", "delegation", "down", "ping", "status", "top", "up"]
 COMMANDS += ["check", "explain", "export", "geo", "geo lookup", "import", "schema", "serve", "version"]
 
 

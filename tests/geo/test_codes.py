@@ -146,3 +146,12 @@ def test_the_listing_of_the_test_database() -> None:
         if not codes.is_subdivision(record["country"]["iso_code"], part["iso_code"])
     }
     assert set() == unknown
+
+
+def test_a_code_contains_its_parts() -> None:
+    """And itself, also by a former name; not what only begins alike."""
+    assert codes.contains("NA-US", "NA-US-CA")
+    assert codes.contains("NA", "NA-US-CA")
+    assert codes.contains("AS-IN-TG", "AS-IN-TS")
+    assert not codes.contains("NA-US-CA", "NA-US")
+    assert not codes.contains("NA-US-C", "NA-US-CA")

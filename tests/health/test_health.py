@@ -6,7 +6,7 @@ import json
 import pytest
 
 from geodns import config
-from geodns.health.health import Health
+from geodns.health.health import HISTORY_MAX, Health
 from geodns.health.overrides import parse
 from geodns.health.words import PeerView
 from geodns.table.steer import (
@@ -291,7 +291,7 @@ def test_the_status_has_everything_and_is_json() -> None:
     health = made(record, steer("b.example.com. A", pool("fra", "x")))
     health.take([said("x", False, "HTTP 503", 0.5)], 1.0)
     health.take([said("x", True, "HTTP 200", 10.5)], 11.0)
-    health.hear(PeerView(PEER, {"tcp x": False, "tcp y": True}, "", 11.0), 11.0)
+    health.hear(PeerView(PEER, {"tcp x": False, "tcp y": True}, "", 11.0, "ns2", (("a.", 7),)), 11.0)
     health.override(parse("*/fra/x up until 2026-11-22T10:00:00Z # test", "o"), 12.0)
     told = json.loads(json.dumps(dataclasses.asdict(health.status())))
     forced, real, status = told["values"]
@@ -338,8 +338,31 @@ def test_the_status_has_everything_and_is_json() -> None:
         "took": 0.01,
         "interval": 10.0,
         "ttl": 10,
+        "changes": 0,
     } == told["checks"]["tcp x"]
     weights = {(row["name"], tuple(row["up"]), row["weight_up"], row["weight"]) for row in told["pools"]}
     assert {("fra", ("x",), 3, 4), ("fra", ("x",), 1, 1), ("iad", ("free",), 1, 2)} == weights
-    assert [{"peer": PEER, "counts": True, "heard": 11.0, "checks": 2, "detail": ""}] == told["peers"]
+    peer = {"peer": PEER, "id": "ns2", "counts": True, "heard": 11.0, "checks": 2, "detail": ""}
+    assert [{**peer, "zones": {"a.": 7}}] == told["peers"]
     assert [2] == [row["members"] for row in told["overrides"]]
+
+
+def test_the_history_of_values() -> None:
+    """The last changes with their times and reasons, as many as fit; and since when it has all of them."""
+    health = Health(config.Health(fall=1, rise=1))
+    health.adopt(by_key(steer("a. A", pool("fra", "x"))), 5.0)
+    for at in range(6, 12):
+        health.take([said("x", at % 2 == 0, "told", at)], float(at))
+    status = health.status()
+    assert 5.0 == status.history_since
+    assert [(7.0, False), (8.0, True), (9.0, False), (10.0, True), (11.0, False)] == [
+        (row.at, row.is_up) for row in status.history
+    ]
+    assert {("x", "told", "tcp x", 1)} == {
+        (row.text, row.why, row.check, row.records) for row in status.history
+    }
+    for at in range(12, 12 + HISTORY_MAX):
+        health.take([said("x", at % 2 == 0, "told", at)], float(at))
+    status = health.status()
+    assert HISTORY_MAX == len(status.history)
+    assert 5.0 < status.history_since < status.history[0].at

@@ -216,7 +216,7 @@ async def test_documents(kept: Kept):
     await kept.load(steer("192.0.2.1"))
     await kept.hear(results(True, "192.0.2.1"))
     view = await kept.keeper.view()
-    assert {"id": "ns 1", "checks": {"tcp 192.0.2.1": True}} == json.loads(view.body)
+    assert {"id": "ns 1", "checks": {"tcp 192.0.2.1": True}, "zones": {}} == json.loads(view.body)
     await kept.hear(results(True, "192.0.2.1"))
     assert view is await kept.keeper.view()
     await kept.hear(results(False, "192.0.2.1"))

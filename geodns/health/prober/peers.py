@@ -1,7 +1,7 @@
 """The peers: what other instances of these nameservers see, asked for every second.
 
-`GET URL/v1/view` with the peer's token gives `{"checks": {KEY: true|false}}` and an ETag; a view that did not
-change is answered with 304 and costs next to nothing.
+`GET URL/v1/view` with the peer's token gives `{"id": ..., "checks": {KEY: true|false}, "zones": {ZONE: N}}`
+and an ETag; a view that did not change is answered with 304 and costs next to nothing.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import aiohttp
 
@@ -20,8 +21,19 @@ from geodns.health.words import PeerHeard, PeerView
 PEER_INTERVAL_SECONDS = 1.0
 PEER_TIMEOUT_SECONDS = 2.0  # a view is made in milliseconds; what takes longer is as good as silent
 VIEW_OCTETS_MAX = 8 << 20  # of 100,000 checks with long names
+ZONES_MAX = 10_000  # of a view: for people, who compare them with ours
+NAME_CHARACTERS_MAX = 1004  # of a zone: 251 octets as \\DDD, each of them
+ID_CHARACTERS_MAX = 64  # of a peer's name for itself
 
 Tell = Callable[[PeerView | PeerHeard], None]
+
+
+class Said(NamedTuple):
+    """What a view has: our checks, the peer's name for itself, and the serials of its zones."""
+
+    up: dict[str, bool]
+    id: str
+    zones: tuple[tuple[str, int], ...]
 
 
 @dataclass(slots=True)
@@ -30,7 +42,7 @@ class _Peer:
 
     address: PeerAddress
     etag: str = ""
-    up: dict[str, bool] | None = None
+    said: Said | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -80,7 +92,7 @@ class Peers:
         url = peer.address.url
         try:
             async with asyncio.timeout(PEER_TIMEOUT_SECONDS):
-                up = await self._view(peer)
+                said = await self._view(peer)
         except TimeoutError:
             why = f"timed out after {PEER_TIMEOUT_SECONDS:g} s"
         except aiohttp.ClientError as error:
@@ -90,14 +102,14 @@ class Peers:
         except ValueError as error:  # of a token or URL that no request can be made of
             why = short(str(error))
         else:
-            if up is None or up == peer.up:
+            if said is None or said == peer.said:
                 return PeerHeard(url, time.time())
-            peer.up = up
-            return PeerView(url, up, "", time.time())
-        peer.etag, peer.up = "", None
+            peer.said = said
+            return PeerView(url, said.up, "", time.time(), said.id, said.zones)
+        peer.etag, peer.said = "", None
         return PeerView(url, None, why, time.time())
 
-    async def _view(self, peer: _Peer) -> dict[str, bool] | None:
+    async def _view(self, peer: _Peer) -> Said | None:
         """The peer's view of our checks; None when it is as it was."""
         headers = {"User-Agent": USER_AGENT, "Accept": "application/json"}
         if peer.address.token:
@@ -107,15 +119,15 @@ class Peers:
         url = f"{peer.address.url.rstrip('/')}/v1/view"
         turn = self._turn
         async with self._client().get(url, headers=headers, allow_redirects=False) as answer:
-            if answer.status == 304 and peer.etag and peer.up is not None:
+            if answer.status == 304 and peer.etag and peer.said is not None:
                 return None
             if answer.status == 401:
                 raise Failed("HTTP 401: it does not take our token")
             if answer.status != 200:
                 raise Failed(f"HTTP {answer.status}")
-            up = parse(await _body(answer), self._keys)
+            said = parse(await _body(answer), self._keys)
             peer.etag = answer.headers.get("ETag", "") if turn == self._turn else ""
-            return up
+            return said
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -131,8 +143,8 @@ class Peers:
         return self._session
 
 
-def parse(body: bytes, keys: Container[str]) -> dict[str, bool]:
-    """The states of those checks in a view that are in `keys`. Raises Failed for what is no view."""
+def parse(body: bytes, keys: Container[str]) -> Said:
+    """A view, of whose checks those count that are in `keys`. Raises Failed for what is no view."""
     try:
         view = json.loads(body)
     except (ValueError, RecursionError):
@@ -140,7 +152,25 @@ def parse(body: bytes, keys: Container[str]) -> dict[str, bool]:
     checks = view.get("checks") if isinstance(view, dict) else None
     if not isinstance(checks, dict) or not all(isinstance(is_up, bool) for is_up in checks.values()):
         raise Failed('what it says is no view: {"checks": {KEY: true or false}}')
-    return {key: is_up for key, is_up in checks.items() if key in keys}
+    up = {key: is_up for key, is_up in checks.items() if key in keys}
+    return Said(up, _name(view.get("id")), _zones(view.get("zones")))
+
+
+def _name(value: object) -> str:
+    """The peer's name for itself, as it may stand in a line of text."""
+    return short(value)[:ID_CHARACTERS_MAX] if isinstance(value, str) else ""
+
+
+def _zones(value: object) -> tuple[tuple[str, int], ...]:
+    """Serials by zone; those of a peer of another version, or none, are no reason not to hear its votes."""
+    if not isinstance(value, dict):
+        return ()
+    serials = [
+        (name, serial)
+        for name, serial in value.items()
+        if isinstance(serial, int) and 0 <= serial < 1 << 32 and len(name) <= NAME_CHARACTERS_MAX
+    ]
+    return tuple(serials[:ZONES_MAX])
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:

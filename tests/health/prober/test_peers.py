@@ -183,3 +183,18 @@ def test_what_is_no_view_is_an_error(body: bytes) -> None:
     """Whatever it is."""
     with pytest.raises(Failed, match="what it says is"):
         parse(body, {"a"})
+
+
+def test_what_a_view_has_beside_the_checks() -> None:
+    """The peer's name and serials, as far as they are what they should be; its votes count in any case."""
+    view = {
+        "id": "ns\n2",
+        "checks": {"a": True, "b": False},
+        "zones": {"example.com.": 7, "x.": -1, "y.": "8"},
+    }
+    said = parse(json.dumps(view).encode(), {"a"})
+    assert {"a": True} == said.up
+    assert "\n" not in said.id
+    assert said.id.startswith("ns")
+    assert (("example.com.", 7),) == said.zones
+    assert () == parse(b'{"checks": {}, "zones": [], "id": 7}', set()).zones
