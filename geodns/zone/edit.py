@@ -444,6 +444,7 @@ def _yaml() -> YAML:
     made.Resolver = _TextResolver
     made.preserve_quotes = True
     made.width = WIDTH_COLUMNS
+    made.brace_single_entry_mapping_in_flow_sequence = True  # [{value: x}], and not [value: x]
     return made
 
 

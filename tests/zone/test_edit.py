@@ -207,6 +207,26 @@ def test_what_is_not_there() -> None:
         changed(STYLES, "web", "A", {"type": "AAAA", "value": "192.0.2.2"})
 
 
+def test_what_is_said_already_stays() -> None:
+    """A mapping in a list keeps its braces beside what is changed."""
+    start = "app:\n  type: A\n  ttl: 60\n  values: [192.0.2.80]\n  dynamic:\n    pools:\n"
+    end = "    rules: [{pool: iad}]\n"
+    pool = "      iad: {values: [{value: 192.0.2.1}], location: {lat: 39.1, lon: -77.5}}\n"
+    record = {
+        "ttl": 30,
+        "values": ["192.0.2.80"],
+        "dynamic": {
+            "pools": {"iad": {"values": [{"value": "192.0.2.1"}], "location": {"lat": 39.1, "lon": -77.5}}},
+            "rules": [{"pool": "iad"}],
+        },
+    }
+    text = start + pool + end
+    owner = Name.parse("app.example.com")
+    assert text.replace("ttl: 60", "ttl: 30").encode() == edit.put(
+        text.encode(), APEX, owner, "A", record, "x"
+    )
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
