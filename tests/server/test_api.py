@@ -91,7 +91,11 @@ def test_zones(api: Api) -> None:
 def test_a_zone_and_its_records(api: Api) -> None:
     """The file's own octets with their ETag; the records by name, with their pools; one as JSON."""
     text = api.ask("GET", "/v1/zones/example.com.", token=None)
-    assert (200, ZONE.encode(), "text/yaml") == (text.status, text.body, text.headers["Content-Type"])
+    assert (200, ZONE.encode(), "text/yaml; charset=utf-8") == (
+        text.status,
+        text.body,
+        text.headers["Content-Type"],
+    )
     assert 304 == api.ask("GET", "/v1/zones/EXAMPLE.com", If_None_Match=text.etag).status
     listed = api.ask("GET", "/v1/zones/example.com/records", token=None)
     assert text.etag == listed.etag

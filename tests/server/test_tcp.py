@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from geodns.config import Limits, Listen
+from geodns.engine.snapshot import Snapshot
 from geodns.server.say import Sayer
 from geodns.server.served import Served
 from geodns.server.sockets import bind_all
 from geodns.server.tcp import READ_OCTETS, TcpServer
+from geodns.table.compile import link
 from tests.server.serving import PATIENCE_SECONDS, query
 
 QUERY = query("example.com")
@@ -37,7 +39,7 @@ class Engine:
 class Running:
     def __init__(self, **limits: float) -> None:
         self.engine = Engine()
-        self.served = Served(None, Sayer(io.StringIO()), self.engine)
+        self.served = Served(Snapshot(link([])), Sayer(io.StringIO()), self.engine)
         self.bounds = bind_all([Listen("127.0.0.1", 0), Listen("::1", 0)], 1 << 16)
         self.server = TcpServer(self.served, Limits(**{"tcp_idle_seconds": LONG_SECONDS} | limits))
 

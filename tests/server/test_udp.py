@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from geodns.config import Listen
+from geodns.engine.snapshot import Snapshot
 from geodns.server.say import Sayer
 from geodns.server.served import Served
 from geodns.server.sockets import bind_all
 from geodns.server.udp import UdpServer
+from geodns.table.compile import link
 from tests.server.serving import Client, query
 
 QUERY = query("example.com")
@@ -43,7 +45,7 @@ class Running:
     def __init__(self, host: str) -> None:
         self.engine = Engine()
         self.said = io.StringIO()
-        self.served = Served(None, Sayer(self.said), self.engine)
+        self.served = Served(Snapshot(link([])), Sayer(self.said), self.engine)
         (self.bound,) = bind_all([Listen(host, 0)], 1 << 20)
         self.lost = threading.Event()
         self.udp = UdpServer(self.bound, self.served, self.lost.set)
