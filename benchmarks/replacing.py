@@ -55,7 +55,7 @@ async def serve(port: int, data: Path, database: str) -> None:
     served.publish()
     limits = Limits()
     bounds = bind_all([Listen("127.0.0.1", port)], limits.udp_receive_buffer_octets)
-    listeners = NativeListeners(bounds, limits, engine, say, stopping.set)
+    listeners = NativeListeners(bounds, limits, engine, served, stopping.set)
     await listeners.start()
 
     async def replace() -> None:
