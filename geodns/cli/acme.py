@@ -17,7 +17,7 @@ from urllib.parse import quote
 import click
 
 from geodns.cli import Failure, printable
-from geodns.cli.common import counted, read_config
+from geodns.cli.common import config_option, control_option, counted, read_config
 from geodns.cli.endpoint import ask
 from geodns.cli.health import DurationType
 
@@ -36,16 +36,8 @@ ACTIONS = {"set": "set", "present": "set", "clear": "clear", "cleanup": "clear",
     "--for", "seconds", type=DurationType(), help="How long to answer with it, such as 30m [default: 1h]."
 )
 @click.option("--ignore-silent-peers", is_flag=True, help="Exit with 0 also when a peer has not taken it.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The config of the server [default: ./geodns.yaml if it is there].",
-)
-@click.option(
-    "--control",
-    metavar="ADDR:PORT",
-    help="Where its control endpoint is [default: the config's control.listen].",
-)
+@config_option
+@control_option
 @click.pass_context
 def acme_dns_01(
     context: click.Context,

@@ -90,6 +90,20 @@ format_option = click.option(
 )
 """--format, for commands that tell people as well as programs."""
 
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The config of the server [default: ./geodns.yaml if it is there].",
+)
+"""--config, for commands that ask a running server."""
+
+control_option = click.option(
+    "--control",
+    metavar="ADDR:PORT",
+    help="Where its control endpoint is [default: the config's control.listen].",
+)
+"""--control, for commands that ask it over HTTP."""
+
 
 def geo_options(function: F) -> F:
     """--geo-db and --config, for commands that ask where an address is."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from geodns.cli import Failure, printable
-from geodns.cli.common import counted, read_config, tell
+from geodns.cli.common import config_option, counted, read_config, tell
 
 if TYPE_CHECKING:
     from geodns.config import Config
@@ -48,11 +48,7 @@ class DurationType(_ParamType):
 def _options(function: F) -> F:
     for option in (
         click.argument("target"),
-        click.option(
-            "--config",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="The config of the server [default: ./geodns.yaml if it is there].",
-        ),
+        config_option,
         click.option(
             "--zones",
             type=click.Path(path_type=Path, file_okay=False),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from geodns.cli import Failure, printable
-from geodns.cli.common import NameType, read_config
+from geodns.cli.common import NameType, config_option, read_config
 
 if TYPE_CHECKING:
     import dns.message
@@ -48,11 +48,7 @@ class _Reply(NamedTuple):
     show_default=True,
     help="How long an answer may take.",
 )
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The config of the server [default: ./geodns.yaml if it is there].",
-)
+@config_option
 @click.pass_context
 def ping(
     context: click.Context,

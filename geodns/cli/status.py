@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geodns.cli import Failure, printable
-from geodns.cli.common import counted, format_option, read_config
+from geodns.cli.common import config_option, control_option, counted, format_option, read_config
 from geodns.cli.endpoint import ask
 
 if TYPE_CHECKING:
@@ -18,16 +18,8 @@ RECORDS_SHOWN = 3  # of a value; --format json has more
 
 
 @click.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The config of the server [default: ./geodns.yaml if it is there].",
-)
-@click.option(
-    "--control",
-    metavar="ADDR:PORT",
-    help="Where its control endpoint is [default: the config's control.listen].",
-)
+@config_option
+@control_option
 @format_option
 def status(config: Path | None, control: str | None, form: str) -> None:
     """Show every value that is checked or forced: its state, since when, the last result, its records.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geodns.cli import Failure, printable
-from geodns.cli.common import read_config, tell
+from geodns.cli.common import config_option, read_config, tell
 from geodns.cli.endpoint import Refused, ask_at, control_addresses
 from geodns.cli.status import span
 
@@ -54,11 +54,7 @@ class Shot:
 
 
 @click.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The config of the server [default: ./geodns.yaml if it is there].",
-)
+@config_option
 @click.option(
     "--control",
     metavar="ADDR:PORT",
