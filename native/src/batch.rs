@@ -140,6 +140,16 @@ impl Batch {
         client.map(|client| Exchange { query, client, answer })
     }
 
+    /// The packet at `at` of those received.
+    pub fn query(&self, at: usize) -> &[u8] {
+        assert!(at < self.received);
+        // SAFETY: as in `exchange`; the reference ends with the borrow of the batch, during which nothing is received.
+        unsafe {
+            let length = ((*self.header(at)).msg_len as usize).min(QUERY_OCTETS_MAX);
+            std::slice::from_raw_parts((&raw const (*self.slot(at)).query).cast::<u8>(), length)
+        }
+    }
+
     /// The message at `at` of those received, where it came from, and what was answered.
     pub fn whole(&self, at: usize) -> Option<(&[u8], SocketAddr, &[u8])> {
         assert!(at < self.received);
@@ -288,6 +298,18 @@ pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
 pub fn shut_down_reading(socket: &impl AsRawFd) {
     // SAFETY: the descriptor is open as long as it is borrowed. A UDP socket says ENOTCONN, and does it all the same.
     unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RD) };
+}
+
+/// Have memory bring an item into the cache, if there is such an item, without waiting for it.
+pub fn prefetch<T>(items: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(item) = items.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: it reads nothing and faults nowhere; and the pointer is to an item.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(item).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (items, at);
 }
 
 /// Let this thread, when a query wakes it, take the core at once from whatever has longer turns: checks that are made,

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod ahead;
 pub mod answer;
 pub mod assemble;
 pub mod batch;

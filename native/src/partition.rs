@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use crate::batch::prefetch;
 use crate::shape::Span;
 use crate::wire::Family;
 
@@ -75,6 +76,13 @@ impl Outcomes {
         match outcomes.iter().map(|&outcome| i8::try_from(outcome)).collect() {
             Ok(octets) => Outcomes::Octets(octets),
             Err(_) => Outcomes::Words(outcomes),
+        }
+    }
+
+    fn prefetch(&self, at: usize) {
+        match self {
+            Outcomes::Octets(octets) => prefetch(octets, at),
+            Outcomes::Words(words) => prefetch(words, at),
         }
     }
 
@@ -248,6 +256,18 @@ impl Partition {
     /// How many outcomes have steps: those from 0 to below this.
     pub fn routes(&self) -> usize {
         self.routes.len()
+    }
+
+    /// Where the runs begin among which an IPv4 address is found.
+    pub fn first(&self, address: u32) -> usize {
+        self.v4.index[address.first_bits(self.v4.shift)] as usize
+    }
+
+    /// Have memory bring the IPv4 runs that begin there.
+    pub fn prefetch(&self, first: usize) {
+        prefetch(&self.v4.starts, first);
+        prefetch(&self.v4.starts, first + 8);
+        self.v4.outcomes.prefetch(first);
     }
 
     /// The steps of an outcome; none of the default's.

@@ -2,6 +2,7 @@
 //!
 //!     Engine (a snapshot, replaced at any time) + descriptors --start--> threads --stop--> everything answered
 
+use crate::ahead::look_ahead;
 use crate::answer::{Outcome, answer, servfail};
 use crate::batch::adopt;
 use crate::counters::sums;
@@ -34,6 +35,10 @@ impl Service for Live {
 
     fn hold(&self) -> Self::Held {
         self.0.load()
+    }
+
+    fn look_ahead<'a>(held: &Self::Held, count: usize, packet: impl Fn(usize) -> &'a [u8]) {
+        look_ahead(held, count, packet);
     }
 
     fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> bool {

@@ -37,6 +37,9 @@ pub trait Service: Send + Sync + 'static {
     /// The snapshot that is served now.
     fn hold(&self) -> Self::Held;
 
+    /// What will be needed to answer these packets may be brought near.
+    fn look_ahead<'a>(_held: &Self::Held, _count: usize, _packet: impl Fn(usize) -> &'a [u8]) {}
+
     /// Answer into `out`, which is empty, and tell in `left` what was answered; false for what gets no answer.
     fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> bool;
 
@@ -140,6 +143,13 @@ impl<'a, S: Service> Asking<'a, S> {
         let every = self.wanted.every();
         if every != self.sampler.every() {
             self.sampler.aim(every, self.dice.draw());
+        }
+    }
+
+    /// These packets will be asked about next.
+    pub fn look_ahead<'b>(&self, count: usize, packet: impl Fn(usize) -> &'b [u8]) {
+        if let Some(held) = &self.held {
+            S::look_ahead(held, count, packet);
         }
     }
 

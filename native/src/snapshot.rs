@@ -118,6 +118,17 @@ impl Table {
         }
     }
 
+    /// Of a lower-case wire name.
+    pub fn hash(&self, name: &[u8]) -> u64 {
+        hash_of(&self.hasher, name)
+    }
+
+    /// The node of a name with this hash, most probably, for the name is not looked at; and where in its zone's octets
+    /// the name stands.
+    pub fn probably(&self, hash: u64) -> Option<(NodeAt, u32)> {
+        self.names.find(hash, |entry| entry.hash == hash).map(|entry| (entry.at, entry.name.start))
+    }
+
     /// The node of a lower-case wire name.
     pub fn find(&self, name: &[u8]) -> Option<NodeAt> {
         let hash = hash_of(&self.hasher, name);

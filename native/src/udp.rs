@@ -135,6 +135,7 @@ impl Worker {
             self.books.counters.batches.add(1);
             let mut is_over = false;
             asking.begin(service);
+            asking.look_ahead(count.min(BATCH), |at| batch.query(at));
             for at in 0..count.min(BATCH) {
                 match batch.exchange(at) {
                     Some(exchange) => {

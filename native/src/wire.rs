@@ -146,6 +146,30 @@ pub struct Query<'a> {
     pub subnet: Option<ClientSubnet<'a>>,
 }
 
+/// What a glance at a query with ECS says.
+pub struct Peek {
+    /// The name, lower-case.
+    pub key: Key,
+    /// Of the question.
+    pub qtype: u16,
+    /// The IPv4 address, zeros behind the prefix.
+    pub subnet: u32,
+}
+
+/// A guess at what `read` will find, for a packet with one question and behind it an OPT record whose first option is
+/// ECS for IPv4, as resolvers send it; None for all others.
+pub fn peek(packet: &[u8]) -> Option<Peek> {
+    let end = walk(packet, HEADER_OCTETS, false)?;
+    let [_, _, _, _, opt @ ..] = packet.get(end..)? else { return None };
+    let [0, 0, 41, _, _, _, _, _, _, _, _, 0, 8, 0, length, 0, 1, _, 0, address @ ..] = opt else { return None };
+    let mut subnet = [0; 4];
+    for (octet, given) in subnet.iter_mut().zip(address).take(usize::from(length.saturating_sub(4))) {
+        *octet = *given;
+    }
+    let subnet = u32::from_be_bytes(subnet);
+    Some(Peek { key: Key::new(&packet[HEADER_OCTETS..end]), qtype: word(packet, end), subnet })
+}
+
 fn word(packet: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([packet[at], packet[at + 1]])
 }

@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use _native::ahead::look_ahead;
 use _native::answer::{Outcome, answer, servfail};
+use _native::batch::BATCH;
 use _native::bound::Bound;
 use _native::left::Left;
 use _native::partition::{Arrays, EMBEDDED, Partition};
@@ -285,6 +287,8 @@ fn no_packet_is_too_much() {
     let mut answered = 0_u64;
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(seconds) {
+        let others: Vec<Vec<u8>> = (0..BATCH).map(|_| damaged(&mut dice)).collect();
+        look_ahead(&snapshot, others.len(), |at| &others[at]);
         for _ in 0..PACKETS_PER_LOOK {
             let packet = damaged(&mut dice);
             let client = match dice.below(2) {
@@ -344,6 +348,9 @@ fn no_answer_allocates() {
     let (mut out, mut left) = (Vec::new(), Left::default());
     let mut rcodes = [0_u32; 16];
     let mut answer_all = |rcodes: &mut [u32; 16]| {
+        for batch in packets.chunks(BATCH) {
+            look_ahead(&snapshot, batch.len(), |at| &batch[at]);
+        }
         for (draw, packet) in (0..).zip(&packets) {
             answer(packet, client, &snapshot, draw << 16, 1100, false, &mut out, &mut left);
             rcodes[usize::from(out[3] & 15)] += 1;
