@@ -153,16 +153,14 @@ impl Batch {
     /// The message at `at` of those received, where it came from, and what was answered.
     pub fn whole(&self, at: usize) -> Option<(&[u8], SocketAddr, &[u8])> {
         assert!(at < self.received);
-        // SAFETY: as in `exchange`; the references end with the borrow of the batch, during which nothing is received.
-        let (query, client, port) = unsafe {
+        // SAFETY: as in `exchange`; the kernel has written this header, and the name as far as msg_namelen says.
+        let (client, port) = unsafe {
             let header = &*self.header(at);
             let slot = self.slot(at);
-            let length = (header.msg_len as usize).min(QUERY_OCTETS_MAX);
-            let query = std::slice::from_raw_parts((&raw const (*slot).query).cast::<u8>(), length);
             // The port stands at the same place in both kinds of names.
-            (query, address(&(*slot).name, header.msg_hdr.msg_namelen), u16::from_be((*slot).name.sin6_port))
+            (address(&(*slot).name, header.msg_hdr.msg_namelen), u16::from_be((*slot).name.sin6_port))
         };
-        client.map(|client| (query, SocketAddr::new(client, port), self.answers[at].as_slice()))
+        client.map(|client| (self.query(at), SocketAddr::new(client, port), self.answers[at].as_slice()))
     }
 
     /// Send the answers that are not empty to where their queries came from; how many went, and how many could not.

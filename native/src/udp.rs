@@ -1,6 +1,6 @@
 //! UDP: a thread for each socket, which does nothing but receive, ask, and send, in batches.
 //!
-//!     recvmmsg -> [one snapshot] -> answer, answer, answer -> sendmmsg
+//!     recvmmsg -> [one snapshot] -> look ahead -> answer, answer, answer -> sendmmsg
 //!
 //! It blocks while nothing comes, and takes at once whatever came meanwhile: a busy server has large batches and few
 //! system calls, an idle one answers the single query at once.
