@@ -43,6 +43,10 @@ _COUNTERS = {
     "truncated": ("geodns_answers_truncated", "answers with TC, after which a client asks over TCP"),
     "send_errors": ("geodns_answers_unsent", "answers that the system did not take"),
     "panics": ("geodns_engine_failures", "queries answered SERVFAIL for a bug of geodns"),
+    "crowded": (
+        "geodns_queries_crowded",
+        "queries of another opcode, for a transfer or in the CHAOS class answered SERVFAIL: too many waited",
+    ),
     "unsampled": ("geodns_sample_dropped", "queries that were to be part of the sample and found no room"),
     "limited": ("geodns_answers_limited", "answers that rate limiting kept back, or would have"),
     "slipped": ("geodns_answers_slipped", "short answers that rate limiting sent instead, or would have"),

@@ -3,11 +3,16 @@
     Snapshot --publish (copies what is new)--> Engine --> the threads of geodns._native.Server, without Python
                                                  +------> answer, for tests
 
+What is for a service (another opcode than QUERY, a transfer, the CHAOS class) it leaves to Python: there
+`geodns.engine.answer` says what it always says.
+
 Its sources are in native/, with the same file names as here.
 """
 
 from importlib import import_module
 
+from geodns.engine.answer import answer
+from geodns.engine.left import Left
 from geodns.engine.snapshot import Snapshot
 
 MODULE = "geodns._native"
@@ -50,6 +55,8 @@ class Native:
     ) -> bytes | None:
         """The answer to `packet`, or None for what gets none."""
         self.publish(snapshot)
+        if self.engine.hands_over(packet):
+            return answer(packet, client, snapshot, draw, now, stream)
         return self.engine.answer(packet, client, draw, now, stream)
 
     def left(
@@ -57,6 +64,10 @@ class Native:
     ) -> tuple[bytes, int, int, list[tuple[bytes, str]]] | None:
         """What the query leaves behind: the zone's apex, type, rcode, pools; None for silence."""
         self.publish(snapshot)
+        if self.engine.hands_over(packet):
+            left = Left()
+            answer(packet, client, snapshot, draw, now, left=left)
+            return b"" if left.zone is None else left.zone.apex, left.qtype, left.rcode, left.pools
         found = self.engine.left(packet, client, draw, now)
         if found is None:
             return None

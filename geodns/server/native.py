@@ -2,6 +2,7 @@
 
     Served.publish --Engine.publish--> a copy that the threads read: nothing of Python's is in a query's way
     Bound sockets --descriptors--> Server.start --> threads --failures, counters--> here --> the log
+                                                      +--what is for a service--> services.py
 
 Everything else goes on in the event loop of the main process: loading, health, control.
 """
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING
 from geodns.config import Limits
 from geodns.server.limiter import LimitLog
 from geodns.server.served import Served
+from geodns.server.services import Services
 from geodns.server.sockets import Bound
 from geodns.server.tcp import DRAIN_SECONDS
 from geodns.traffic.event import Event, decoded
 from geodns.traffic.sums import Asked, Sums
+from geodns.traffic.tally import joined
 
 if TYPE_CHECKING:
     from geodns._native import Engine
@@ -66,6 +69,7 @@ class NativeListeners:
             cores(),
             _in_order(limits),
         )
+        self._services = Services(self.server.next_handed, served)
 
     @property
     def is_alive(self) -> bool:
@@ -79,6 +83,9 @@ class NativeListeners:
         self.server.set_limits(_in_order(limits))
 
     def sums(self) -> Sums:
+        return joined([self._native_sums(), *(tally.sums() for tally in self._services.tallies)])
+
+    def _native_sums(self) -> Sums:
         tallies = self.server.tallies()
         zones, pools = self._engine.names()  # after the numbers: a new one has its name
         sums = Sums(counters=self.server.counters())
@@ -92,12 +99,16 @@ class NativeListeners:
 
     def sample(self, every: int) -> None:
         self.server.sample(every)
+        for tally in self._services.tallies:
+            tally.sample(every)
 
     def sampled(self) -> list[Event]:
-        return [event for records in self.server.sampled() for event in decoded(records)]
+        events = [event for records in self.server.sampled() for event in decoded(records)]
+        return events + [event for tally in self._services.tallies for event in tally.taken()]
 
     async def start(self) -> None:
         self.server.start()
+        self._services.start()
         self._watch = asyncio.create_task(self._watching())
 
     async def stop(self) -> None:
@@ -107,12 +118,14 @@ class NativeListeners:
         for bound in self._bounds:
             bound.close()
         await asyncio.to_thread(self.server.stop)
+        await asyncio.to_thread(self._services.join)
         self._tell()
 
     async def drain(self, patience_seconds: float = DRAIN_SECONDS) -> None:
         if self._watch is not None:
             self._watch.cancel()
         await asyncio.to_thread(self.server.drain, patience_seconds)
+        await asyncio.to_thread(self._services.join)
         self._tell()
 
     def _tell(self) -> None:

@@ -142,12 +142,20 @@ class Served:
     def over_stream(self, packet: bytes, client: str, port: int, draw: int, tally: Tally) -> bytes | None:
         """The answer to a query that came over TCP; never raises."""
         received = time.time_ns()
-        now, left = received // NANOSECONDS, tally.left
-        try:
-            reply = self.answer(packet, client, self.snapshot, draw, now, True, None, left)
-        except Drained as drained:  # TCP clients are answered until their connections end
-            reply = self.answer(packet, client, drained.snapshot, draw, now, True, None, left)
-        except Exception as error:
-            reply = self.failed(packet, client, error, left)
+        reply = self.reply(packet, client, draw, received, True, tally.left)
         tally.answered(packet, client, port, draw, received, True, reply)
         return reply
+
+    def reply(
+        self, packet: bytes, client: str, draw: int, received: int, stream: bool, left: Left
+    ) -> bytes | None:
+        """The answer to a query, also while this server is drained; `received` is Unix time in nanoseconds.
+        Never raises.
+        """
+        now = received // NANOSECONDS
+        try:
+            return self.answer(packet, client, self.snapshot, draw, now, stream, None, left)
+        except Drained as drained:  # TCP clients are answered until their connections end
+            return self.answer(packet, client, drained.snapshot, draw, now, stream, None, left)
+        except Exception as error:
+            return self.failed(packet, client, error, left)

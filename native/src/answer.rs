@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 
 use crate::assemble::{FLAG_TC, Message, NameAt, Options};
-use crate::chaos;
 use crate::choose::{Client, Next, choose};
 use crate::cookie::cookie_for;
 use crate::decide::{Scratch, next_draw};
@@ -14,8 +13,8 @@ use crate::shape::{self, FLAG_AA, NO_CHOICE, PlanAt, Zone};
 use crate::snapshot::{Snapshot, UDP_SIZE_MAX_DEFAULT, is_under};
 use crate::steer::TTL_UNBOUND;
 use crate::wire::{
-    BADCOOKIE, CLASS_CH, CLASS_IN, FORMERR, HEADER_OCTETS, Key, NAME_OCTETS_MAX, NOERROR, Query, REFUSED, SERVFAIL,
-    TYPE_ANY, TYPE_AXFR, TYPE_CNAME, TYPE_OPT, YXDOMAIN, read,
+    BADCOOKIE, CLASS_CH, CLASS_IN, FORMERR, HEADER_OCTETS, Key, NAME_OCTETS_MAX, NOERROR, NOTIMP, Query, REFUSED,
+    SERVFAIL, TYPE_ANY, TYPE_AXFR, TYPE_CNAME, TYPE_IXFR, TYPE_OPT, YXDOMAIN, read,
 };
 
 /// DNAMEs followed for one answer.
@@ -37,6 +36,8 @@ pub enum Outcome {
     Answered,
     /// Nothing is to be said.
     Silent,
+    /// It is for a service in Python: another opcode, a transfer, the CHAOS class. What is in `out` means nothing.
+    HandOver,
 }
 
 /// The answer to `packet` in wire form. `out` is cleared and reused: nothing is allocated once it is large enough.
@@ -57,16 +58,16 @@ pub fn answer(
     out.clear();
     left.clear();
     let Some(query) = read(packet) else { return Outcome::Silent };
+    if query.rcode == NOTIMP {
+        return Outcome::HandOver;
+    }
     left.qtype = query.qtype;
     let mut message = Message::new(&query, out);
     let (mut flags, mut ede, mut scope) = (query.rcode, None, 0);
     if query.rcode == NOERROR && !query.question.is_empty() {
         match ask(&query, snapshot) {
             Said::Rcode(rcode, why) => (flags, ede) = (rcode, why),
-            Said::Text(text) => {
-                flags = FLAG_AA;
-                message.add_record(|out| text.write(out));
-            }
+            Said::HandOver => return Outcome::HandOver,
             Said::Found(Found::Any { zone }) => {
                 left.zone = zone_of(snapshot, zone).number;
                 flags = FLAG_AA;
@@ -130,33 +131,33 @@ pub fn servfail(packet: &[u8], out: &mut Vec<u8>) -> Outcome {
 }
 
 /// What a question came to.
-enum Said<'a> {
+enum Said {
     /// Nothing but an rcode, and perhaps an EDE.
     Rcode(u16, Option<u16>),
-    /// A record of the CHAOS class.
-    Text(chaos::Text<'a>),
+    /// Nothing: a service has to say it.
+    HandOver,
     /// Something of the zones'.
     Found(Found),
 }
 
-fn ask<'a>(query: &Query<'_>, snapshot: &'a Snapshot) -> Said<'a> {
+fn ask(query: &Query<'_>, snapshot: &Snapshot) -> Said {
     let (key, qtype) = (query.key.as_slice(), query.qtype);
     if qtype == TYPE_OPT || (TYPE_META_FIRST..TYPE_ANY).contains(&qtype) {
-        return if qtype <= TYPE_AXFR && qtype != TYPE_OPT {
-            Said::Rcode(REFUSED, Some(EDE_NOT_SUPPORTED))
-        } else {
-            Said::Rcode(FORMERR, None)
+        return match qtype {
+            TYPE_IXFR | TYPE_AXFR => Said::HandOver,
+            TYPE_META_FIRST..TYPE_AXFR => Said::Rcode(REFUSED, Some(EDE_NOT_SUPPORTED)),
+            _ => Said::Rcode(FORMERR, None),
         };
     }
     match query.qclass {
         CLASS_IN => find(&snapshot.table, key, qtype).map_or_else(|| outside(snapshot, key), Said::Found),
-        CLASS_CH => chaos::find(&snapshot.identity, key, qtype).map_or(Said::Rcode(REFUSED, None), Said::Text),
+        CLASS_CH => Said::HandOver,
         _ => Said::Rcode(REFUSED, Some(EDE_NOT_AUTHORITATIVE)),
     }
 }
 
 /// What to say of a name in none of the zones that are served.
-fn outside<'a>(snapshot: &Snapshot, key: &[u8]) -> Said<'a> {
+fn outside(snapshot: &Snapshot, key: &[u8]) -> Said {
     if snapshot.table.failed.iter().any(|apex| is_under(key, apex)) {
         return Said::Rcode(SERVFAIL, Some(EDE_NOT_READY));
     }
@@ -345,7 +346,7 @@ fn options<'a>(
     Options {
         subnet: query.subnet.map(|subnet| (subnet.octets, scope)),
         cookie: query.cookie.and_then(|cookie| cookie_for(cookie, client, &snapshot.cookie_secrets, now)),
-        nsid: if query.nsid { &snapshot.identity.server_id } else { &[] },
+        nsid: if query.nsid { &snapshot.server_id } else { &[] },
         keepalive: (query.keepalive && stream).then_some(snapshot.tcp_keepalive),
         ede,
     }

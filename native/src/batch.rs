@@ -46,6 +46,37 @@ pub struct Exchange<'batch> {
     pub answer: &'batch mut Vec<u8>,
 }
 
+/// Where the answer to a message goes that is not sent with its batch.
+pub struct Envelope {
+    name: libc::sockaddr_in6,
+    name_octets: libc::socklen_t,
+    control: [u64; CONTROL_OCTETS / 8],
+    control_octets: usize,
+}
+
+impl Envelope {
+    /// Send an answer there by the socket that the message came by.
+    pub fn send(&self, socket: RawFd, answer: &[u8]) -> io::Result<()> {
+        // SAFETY: msghdr is plain data, for which zeros are valid. sendmsg reads what the header points to: a name, one
+        // vector and perhaps a control buffer, of the lengths that it says, all of which outlive the call; it writes to
+        // none of them, although its types have no const.
+        let sent = unsafe {
+            let mut vector = libc::iovec { iov_base: answer.as_ptr().cast_mut().cast(), iov_len: answer.len() };
+            let mut header: libc::msghdr = zeroed();
+            header.msg_name = (&raw const self.name).cast_mut().cast();
+            header.msg_namelen = self.name_octets;
+            header.msg_iov = &raw mut vector;
+            header.msg_iovlen = 1;
+            if self.control_octets > 0 {
+                header.msg_control = (&raw const self.control).cast_mut().cast();
+                header.msg_controllen = self.control_octets;
+            }
+            libc::sendmsg(socket, &raw const header, 0)
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
 /// Buffers and headers for up to BATCH messages. Not `Send`: it lives and dies in its thread.
 pub struct Batch {
     slots: *mut [Slot],
@@ -161,6 +192,25 @@ impl Batch {
             (address(&(*slot).name, header.msg_hdr.msg_namelen), u16::from_be((*slot).name.sin6_port))
         };
         client.map(|client| (self.query(at), SocketAddr::new(client, port), self.answers[at].as_slice()))
+    }
+
+    /// Where the answer to the message at `at`, of those received, goes.
+    pub fn envelope(&self, at: usize) -> Envelope {
+        assert!(at < self.received);
+        // SAFETY: as in `exchange`; the control buffer, where there is one, is that of the slot, of which the kernel says
+        // how much it has filled.
+        unsafe {
+            let header = &(*self.header(at)).msg_hdr;
+            let slot = self.slot(at);
+            let has_source =
+                !header.msg_control.is_null() && forget_interface(header.msg_control, header.msg_controllen);
+            Envelope {
+                name: (*slot).name,
+                name_octets: header.msg_namelen,
+                control: (*slot).control,
+                control_octets: if has_source { header.msg_controllen.min(CONTROL_OCTETS) } else { 0 },
+            }
+        }
     }
 
     /// Send the answers that are not empty to where their queries came from; how many went, and how many could not.

@@ -21,7 +21,7 @@ use crate::rrl::{Begun, Buckets, Limiter, Rules};
 use crate::shape::{
     Alternative, Below, Body, Choice, Cut, Dname, NO_CHOICE, Node, Outcome, Plan, PlanAt, Record, Span, Zone,
 };
-use crate::snapshot::{Identity, SECRET_OCTETS, Snapshot, Table};
+use crate::snapshot::{SECRET_OCTETS, Snapshot, Table};
 use crate::steer::{Member, Policy, Pool, PoolStanding, Rule, Standing, Steer, WhenAllDown};
 
 /// Nodes that are read before Python's lock is offered to others: half a millisecond's work.
@@ -118,11 +118,7 @@ impl Copier {
         Ok(Snapshot {
             table: self.table.as_ref().map(|(_, table)| table.clone()).unwrap_or_default(),
             bound: self.bound.clone(),
-            identity: Identity {
-                server_id: identity.getattr(intern!(py, "server_id"))?.extract()?,
-                hostname: identity.getattr(intern!(py, "hostname"))?.extract()?,
-                version: identity.getattr(intern!(py, "version"))?.extract()?,
-            },
+            server_id: identity.getattr(intern!(py, "server_id"))?.extract()?,
             udp_size_max: given.getattr(intern!(py, "udp_size_max"))?.extract()?,
             cookie_secrets: secrets.collect::<PyResult<_>>()?,
             tcp_keepalive: given.getattr(intern!(py, "tcp_keepalive"))?.extract()?,

@@ -1,5 +1,6 @@
 //! What is counted: a set for each thread, which it alone writes and anybody reads, without a lock.
 
+use crate::rrl::Verdict;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number that one thread counts up. It may be some queries behind for those who read it.
@@ -38,6 +39,8 @@ pub struct Counters {
     pub slipped: Count,
     /// Answers over UDP that rate limiting let pass for a cookie or by the list of the exempt.
     pub exempted: Count,
+    /// Queries for Python that were answered SERVFAIL, because too many were waiting for it.
+    pub crowded: Count,
     /// Calls that received at least one packet; queries / batches says how busy a thread is.
     pub batches: Count,
     /// TCP connections that were accepted.
@@ -49,6 +52,16 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Count what rate limiting said.
+    pub fn limited(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Send => {}
+            Verdict::Exempt => self.exempted.add(1),
+            Verdict::Slip => self.slipped.add(1),
+            Verdict::Drop => self.limited.add(1),
+        }
+    }
+
     /// Count an answer, which has at least a header.
     pub fn answered(&self, answer: &[u8]) {
         if answer.get(2).is_some_and(|flags| flags & 2 != 0) {
@@ -60,7 +73,7 @@ impl Counters {
 /// The name of each count and its sum over the threads.
 pub fn sums<'a>(all: impl Iterator<Item = &'a Counters> + Clone) -> Vec<(String, u64)> {
     type Field = fn(&Counters) -> &Count;
-    let fields: [(&str, Field); 12] = [
+    let fields: [(&str, Field); 13] = [
         ("queries", |counters| &counters.queries),
         ("silent", |counters| &counters.silent),
         ("truncated", |counters| &counters.truncated),
@@ -69,6 +82,7 @@ pub fn sums<'a>(all: impl Iterator<Item = &'a Counters> + Clone) -> Vec<(String,
         ("limited", |counters| &counters.limited),
         ("slipped", |counters| &counters.slipped),
         ("exempted", |counters| &counters.exempted),
+        ("crowded", |counters| &counters.crowded),
         ("batches", |counters| &counters.batches),
         ("accepted", |counters| &counters.accepted),
         ("refused", |counters| &counters.refused),

@@ -82,6 +82,12 @@ impl Engine {
         Ok((outcome == Outcome::Answered).then(|| PyBytes::new(py, &out)))
     }
 
+    /// Whether the sockets hand this packet to Python. `answer` has no answer to it then.
+    fn hands_over(&self, packet: &[u8]) -> bool {
+        let (client, snapshot) = (IpAddr::from([0; 4]), self.current.load());
+        answer(packet, client, &snapshot, 0, 0, false, &mut Vec::new(), &mut Left::default()) == Outcome::HandOver
+    }
+
     /// What a query to this packet leaves behind: (zone's number, type, rcode, pools' numbers); None for silence.
     fn left(&self, packet: &[u8], client: &str, draw: u32, now: u64) -> PyResult<Option<LeftOfPython>> {
         let client = address(client)?;

@@ -14,11 +14,11 @@ pub mod answer;
 pub mod assemble;
 pub mod batch;
 pub mod bound;
-pub mod chaos;
 pub mod choose;
 pub mod cookie;
 pub mod counters;
 pub mod decide;
+pub mod handoff;
 pub mod hashing;
 pub mod left;
 pub mod lookup;
@@ -47,5 +47,5 @@ mod _native {
     #[pymodule_export]
     use crate::engine::Engine;
     #[pymodule_export]
-    use crate::server::Server;
+    use crate::server::{Handed, Server};
 }

@@ -1,19 +1,21 @@
 //! What Python sees of the sockets: it passes descriptors, starts, reads counts, and stops.
 //!
 //!     Engine (a snapshot, replaced at any time) + descriptors --start--> threads --stop--> everything answered
+//!     threads --next_handed--> Python --Handed.reply--> client
 
 use crate::ahead::look_ahead;
 use crate::answer::{Outcome, answer, servfail};
 use crate::batch::adopt;
 use crate::counters::sums;
 use crate::engine::Engine;
+use crate::handoff::{self, Waiting, queue};
 use crate::left::Left;
 use crate::rrl::Verdict;
 use crate::sample::Wanted;
-use crate::service::{Books, Failures, Question, Service};
+use crate::service::{Books, Common, Failures, Question, Service};
 use crate::snapshot::Snapshot;
 use crate::tally::{BUCKETS, Key};
-use crate::tcp::{Limits, STOP, Tcp};
+use crate::tcp::{Limits, STOP, THREADS_MAX, Tcp};
 use crate::udp::Udp;
 use arc_swap::{ArcSwap, Guard};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
@@ -41,9 +43,9 @@ impl Service for Live {
         look_ahead(held, count, packet);
     }
 
-    fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> bool {
+    fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> Outcome {
         let Question { packet, client, draw, now, stream } = *question;
-        answer(packet, client, held, draw, now, stream, out, left) == Outcome::Answered
+        answer(packet, client, held, draw, now, stream, out, left)
     }
 
     fn limit(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>) -> Verdict {
@@ -56,20 +58,67 @@ impl Service for Live {
     }
 }
 
+/// A query that Python answers, and may answer once.
+#[pyclass(frozen, module = "geodns._native")]
+pub struct Handed {
+    handed: Mutex<Option<handoff::Handed>>,
+    service: Arc<Live>,
+    books: Arc<Books>,
+}
+
+/// (packet, client's address, port, Unix time in nanoseconds, whether it came over TCP).
+type AskedOfPython<'py> = (Bound<'py, PyBytes>, String, u16, u64, bool);
+
+#[pymethods]
+impl Handed {
+    /// (packet, client's address, its port, when it was received in nanoseconds of Unix time, whether over TCP). Raises
+    /// RuntimeError after `reply`.
+    fn asked<'py>(&self, py: Python<'py>) -> PyResult<AskedOfPython<'py>> {
+        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        let handed = handed.as_ref().ok_or_else(|| PyRuntimeError::new_err("it was answered before"))?;
+        let client = handed.client;
+        let packet = PyBytes::new(py, &handed.packet);
+        Ok((packet, client.ip().to_string(), client.port(), handed.received, handed.is_stream()))
+    }
+
+    /// Send a reply, or none; over UDP what rate limiting makes of it. Returns what was sent.
+    fn reply<'py>(&self, py: Python<'py>, octets: Option<Vec<u8>>) -> Option<Bound<'py, PyBytes>> {
+        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let mut out = octets?;
+        if !handed.is_stream() {
+            let held = self.service.hold();
+            let (packet, client, now) = (&*handed.packet, handed.client.ip(), handed.received / 1_000_000_000);
+            let question = Question { packet, client, draw: 0, now, stream: false };
+            self.books.counters.limited(Live::limit(&held, &question, &mut out));
+        }
+        if out.is_empty() {
+            return None;
+        }
+        let sent = PyBytes::new(py, &out);
+        if handed.reply(out).is_err() {
+            self.books.counters.send_errors.add(1);
+        }
+        Some(sent)
+    }
+}
+
 /// The listening threads, from `start` until `stop`; neither of them can be had twice.
 #[pyclass(frozen, module = "geodns._native")]
 pub struct Server {
     service: Arc<Live>,
     udp_books: Vec<Arc<Books>>,
     tcp_books: Vec<Arc<Books>>,
+    /// Of the one thread of Python's that replies to what is handed over.
+    handed_books: Arc<Books>,
     wanted: Arc<Wanted>,
     room: Mutex<Vec<u8>>,
     failures: Arc<Failures>,
+    waiting: Waiting,
     state: Mutex<State>,
 }
 
 enum State {
-    Made { udp: Vec<(String, UdpSocket, bool)>, tcp: Vec<TcpListener>, limits: Limits },
+    Made { udp: Vec<(String, UdpSocket, bool)>, tcp: Vec<TcpListener>, limits: Limits, common: Common },
     Running { udp: Vec<Udp>, tcp: Tcp },
     Stopped,
 }
@@ -108,29 +157,32 @@ impl Server {
             .map(|(name, descriptor, is_wildcard)| Ok((name, UdpSocket::from(adopt(descriptor)?), is_wildcard)))
             .collect::<PyResult<_>>()?;
         let books = |count: usize| (0..count).map(|_| Arc::new(Books::default())).collect();
+        let (handing, waiting) = queue();
+        let common = Common { wanted: Arc::default(), failures: Arc::default(), handing };
         Ok(Server {
             service: Arc::new(Live(engine.current())),
             udp_books: books(udp.len()),
-            tcp_books: books(tcp_threads.max(1)),
-            wanted: Arc::default(),
+            tcp_books: books(tcp_threads.clamp(1, THREADS_MAX)),
+            handed_books: Arc::default(),
+            wanted: common.wanted.clone(),
             room: Mutex::default(),
-            failures: Arc::default(),
-            state: Mutex::new(State::Made { udp, tcp, limits }),
+            failures: common.failures.clone(),
+            waiting,
+            state: Mutex::new(State::Made { udp, tcp, limits, common }),
         })
     }
 
     /// Begin to answer. Raises OSError if a thread can not be had.
     fn start(&self) -> PyResult<()> {
         let mut state = self.state();
-        let State::Made { udp, tcp, limits } = std::mem::replace(&mut *state, State::Stopped) else {
+        let State::Made { udp, tcp, limits, common } = std::mem::replace(&mut *state, State::Stopped) else {
             return Err(PyRuntimeError::new_err("it was started before"));
         };
-        let tcp = Tcp::start(tcp, limits, &self.service, &self.tcp_books, &self.wanted, &self.failures)?;
+        let tcp = Tcp::start(tcp, limits, &self.service, &self.tcp_books, &common)?;
         let mut started = Vec::new();
         for ((name, socket, is_wildcard), books) in udp.into_iter().zip(&self.udp_books) {
             let (service, books) = (self.service.clone(), books.clone());
-            let (wanted, failures) = (self.wanted.clone(), self.failures.clone());
-            match Udp::start(&name, socket, is_wildcard, service, books, wanted, failures) {
+            match Udp::start(&name, socket, is_wildcard, service, books, common.clone()) {
                 Ok(udp) => started.push(udp),
                 Err(error) => {
                     stop(started, tcp);
@@ -194,7 +246,9 @@ impl Server {
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let found = PyDict::new(py);
         for (name, books) in self.books() {
-            let mut sums: BTreeMap<String, u64> = sums(books.iter().map(|books| &books.counters)).into_iter().collect();
+            let handed = [&self.handed_books]; // which has what is of UDP only
+            let all = books.iter().chain(handed.into_iter().filter(|_| name == "udp"));
+            let mut sums: BTreeMap<String, u64> = sums(all.map(|books| &books.counters)).into_iter().collect();
             sums.insert("unsampled".to_owned(), books.iter().map(|books| books.ring.dropped.get()).sum());
             sums.insert("uncounted".to_owned(), books.iter().map(|books| books.tally.uncounted.get()).sum());
             found.set_item(name, sums)?;
@@ -225,6 +279,14 @@ impl Server {
             found.set_item(name, (asked, pools, latency))?;
         }
         Ok(found)
+    }
+
+    /// The next query that Python has to answer, as soon as there is one; None when the threads have ended. For one
+    /// thread.
+    fn next_handed(&self, py: Python<'_>) -> Option<Handed> {
+        let handed = py.detach(|| self.waiting.take())?;
+        let (service, books) = (self.service.clone(), self.handed_books.clone());
+        Some(Handed { handed: Mutex::new(Some(handed)), service, books })
     }
 
     /// Have one of so many queries kept for `sampled`; 0 for none.

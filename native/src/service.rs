@@ -1,11 +1,14 @@
 //! What the sockets ask: something that holds still for a batch, answers, and may fail.
 //!
 //!     packet --Asking (dice, clock, panics contained, counts, a sample)--> Service::answer --> octets, or none
+//!                                                                            +--> to be handed over
 //!
 //! The listeners know no more of the engine than this, so that they can be tested with a service that does as it is
 //! told.
 
+use crate::answer::Outcome;
 use crate::counters::Counters;
+use crate::handoff::Handing;
 use crate::left::Left;
 use crate::rrl::Verdict;
 use crate::sample::{Record, Ring, Sample, Sampler, Wanted};
@@ -18,7 +21,7 @@ use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Failures kept until somebody asks for them; the others are only counted.
@@ -40,8 +43,8 @@ pub trait Service: Send + Sync + 'static {
     /// What will be needed to answer these packets may be brought near.
     fn look_ahead<'a>(_held: &Self::Held, _count: usize, _packet: impl Fn(usize) -> &'a [u8]) {}
 
-    /// Answer into `out`, which is empty, and tell in `left` what was answered; false for what gets no answer.
-    fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> bool;
+    /// Answer into `out`, which is empty, and tell in `left` what was answered.
+    fn answer(held: &Self::Held, question: &Question<'_>, out: &mut Vec<u8>, left: &mut Left) -> Outcome;
 
     /// What becomes of `out`, the answer to a question that came over UDP; `out` is changed to it.
     fn limit(_held: &Self::Held, _question: &Question<'_>, _out: &mut Vec<u8>) -> Verdict {
@@ -96,11 +99,21 @@ pub struct Books {
     pub ring: Ring,
 }
 
+/// What all threads have in common besides the engine.
+#[derive(Clone)]
+pub struct Common {
+    /// How many queries are to be kept whole.
+    pub wanted: Arc<Wanted>,
+    /// What went wrong.
+    pub failures: Arc<Failures>,
+    /// Where queries go that the engine does not answer itself.
+    pub handing: Handing,
+}
+
 /// One thread's way to ask: it has the thread's dice, and counts.
 pub struct Asking<'a, S: Service> {
     books: &'a Books,
-    wanted: &'a Wanted,
-    failures: &'a Failures,
+    common: &'a Common,
     dice: Dice,
     stream: bool,
     held: Option<S::Held>,
@@ -115,11 +128,10 @@ pub struct Asking<'a, S: Service> {
 
 impl<'a, S: Service> Asking<'a, S> {
     /// With dice of its own; `stream` says that the queries come over TCP.
-    pub fn new(books: &'a Books, wanted: &'a Wanted, failures: &'a Failures, stream: bool) -> Asking<'a, S> {
+    pub fn new(books: &'a Books, common: &'a Common, stream: bool) -> Asking<'a, S> {
         Asking {
             books,
-            wanted,
-            failures,
+            common,
             dice: Dice::new(),
             stream,
             held: None,
@@ -140,7 +152,7 @@ impl<'a, S: Service> Asking<'a, S> {
         (self.now, self.received) = (since.as_secs(), since.as_nanos() as u64);
         self.asked = 0;
         self.samples.clear();
-        let every = self.wanted.every();
+        let every = self.common.wanted.every();
         if every != self.sampler.every() {
             self.sampler.aim(every, self.dice.draw());
         }
@@ -180,32 +192,66 @@ impl<'a, S: Service> Asking<'a, S> {
         self.held = None;
     }
 
-    /// Answer into `out`, which is cleared; false for what gets no answer. Never panics: what the engine does not
-    /// survive is answered SERVFAIL, counted and kept to be told.
-    pub fn ask(&mut self, packet: &[u8], client: IpAddr, out: &mut Vec<u8>) -> bool {
+    /// Answer into `out`, which is cleared, and left empty by all that is not answered. Never panics: what the engine
+    /// does not survive is answered SERVFAIL, counted and kept to be told. What is to be handed over is followed by
+    /// `handed` or `crowded`, and counted where it is answered.
+    #[inline]
+    pub fn ask(&mut self, packet: &[u8], client: IpAddr, out: &mut Vec<u8>) -> Outcome {
+        self.say(packet, client, out, S::answer)
+    }
+
+    /// When the batch was received: Unix time in nanoseconds.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The query has been handed over.
+    pub fn handed(&mut self) {
+        self.asked += 1; // it has had its place in the batch
+    }
+
+    /// The query could not be handed over, too many wait: SERVFAIL.
+    #[cold]
+    pub fn crowded(&mut self, packet: &[u8], client: IpAddr, out: &mut Vec<u8>) -> Outcome {
+        self.books.counters.crowded.add(1);
+        self.say(packet, client, out, |_, question, out, left| {
+            left.clear();
+            left.set_rcode(SERVFAIL);
+            if S::servfail(question.packet, out) { Outcome::Answered } else { Outcome::Silent }
+        })
+    }
+
+    #[inline]
+    fn say(
+        &mut self,
+        packet: &[u8],
+        client: IpAddr,
+        out: &mut Vec<u8>,
+        say: impl FnOnce(&S::Held, &Question<'_>, &mut Vec<u8>, &mut Left) -> Outcome,
+    ) -> Outcome {
         out.clear();
-        let Some(held) = &self.held else { return false };
+        let Some(held) = &self.held else { return Outcome::Silent };
         let draw = self.dice.draw();
         let question = Question { packet, client, draw, now: self.now, stream: self.stream };
         let left = &mut self.left;
-        self.books.counters.queries.add(1);
         // AssertUnwindSafe: after a panic `out` is cleared, the dice are numbers, and a snapshot is never changed but for
         // the buckets of its limiter, which are numbers as well.
         let answer = || {
-            let is_answered = S::answer(held, &question, out, left);
-            (is_answered, if is_answered && !question.stream { S::limit(held, &question, out) } else { Verdict::Send })
+            let outcome = say(held, &question, out, left);
+            let is_limited = outcome == Outcome::Answered && !question.stream;
+            (outcome, if is_limited { S::limit(held, &question, out) } else { Verdict::Send })
         };
-        let (is_answered, verdict) = match catch_unwind(AssertUnwindSafe(answer)) {
+        let (outcome, verdict) = match catch_unwind(AssertUnwindSafe(answer)) {
             Ok(answered) => answered,
             Err(panic) => (self.failed(packet, client, panic.as_ref(), out), Verdict::Send),
         };
-        match verdict {
-            Verdict::Send => {}
-            Verdict::Exempt => self.books.counters.exempted.add(1),
-            Verdict::Slip => self.books.counters.slipped.add(1),
-            Verdict::Drop => self.books.counters.limited.add(1),
+        if outcome == Outcome::HandOver {
+            out.clear();
+            return outcome;
         }
-        if is_answered && !(verdict == Verdict::Drop && out.is_empty()) {
+        self.books.counters.queries.add(1);
+        self.books.counters.limited(verdict);
+        if outcome == Outcome::Answered && !(verdict == Verdict::Drop && out.is_empty()) {
             self.books.counters.answered(out);
             self.books.tally.add(&self.left, client.is_ipv6());
         } else {
@@ -216,11 +262,11 @@ impl<'a, S: Service> Asking<'a, S> {
             self.samples.push(Sample { at: self.asked as usize, draw, weight });
         }
         self.asked += 1;
-        is_answered
+        outcome
     }
 
     #[cold]
-    fn failed(&mut self, packet: &[u8], client: IpAddr, panic: &(dyn Any + Send), out: &mut Vec<u8>) -> bool {
+    fn failed(&mut self, packet: &[u8], client: IpAddr, panic: &(dyn Any + Send), out: &mut Vec<u8>) -> Outcome {
         self.left.clear();
         self.left.set_rcode(SERVFAIL);
         self.books.counters.panics.add(1);
@@ -230,13 +276,14 @@ impl<'a, S: Service> Asking<'a, S> {
             hex
         });
         let what = words(panic);
-        self.failures.add(format!(
+        self.common.failures.add(format!(
             "the engine failed on a query from {client}: {what}; answered SERVFAIL; please report this with the packet: \
              {hex}"
         ));
         out.clear();
         // What made the engine fail may do so again.
-        catch_unwind(AssertUnwindSafe(|| S::servfail(packet, out))).unwrap_or(false)
+        let is_answered = catch_unwind(AssertUnwindSafe(|| S::servfail(packet, out))).unwrap_or(false);
+        if is_answered { Outcome::Answered } else { Outcome::Silent }
     }
 }
 
@@ -294,8 +341,9 @@ impl Dice {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::handoff::{Waiting, queue};
 
-    /// Echoes; panics on `panic`, is silent on `hush`, answers 70,000 octets to `huge`.
+    /// Echoes; panics on `panic`, is silent on `hush`, hands over `over`, answers 70,000 octets to `huge`.
     pub struct Echo;
 
     impl Service for Echo {
@@ -303,14 +351,18 @@ pub(crate) mod tests {
 
         fn hold(&self) {}
 
-        fn answer(_: &(), question: &Question<'_>, out: &mut Vec<u8>, _: &mut Left) -> bool {
+        fn answer(_: &(), question: &Question<'_>, out: &mut Vec<u8>, _: &mut Left) -> Outcome {
             assert!(!question.packet.starts_with(b"panic"), "told to");
             if question.packet.starts_with(b"huge") {
                 out.resize(70_000, 0);
             } else {
                 out.extend_from_slice(question.packet);
             }
-            !question.packet.starts_with(b"hush")
+            match question.packet {
+                [b'h', b'u', b's', b'h', ..] => Outcome::Silent,
+                [b'o', b'v', b'e', b'r', ..] => Outcome::HandOver,
+                _ => Outcome::Answered,
+            }
         }
 
         fn servfail(packet: &[u8], out: &mut Vec<u8>) -> bool {
@@ -320,23 +372,29 @@ pub(crate) mod tests {
         }
     }
 
+    /// What threads have in common, and the other end of the queue.
+    pub fn common() -> (Common, Waiting) {
+        let (handing, waiting) = queue();
+        (Common { wanted: Arc::default(), failures: Arc::default(), handing }, waiting)
+    }
+
     /// A panic of the engine becomes SERVFAIL, is counted and told with the packet; the next query is answered.
     #[test]
     fn a_panic_costs_one_query() {
         contain_panics();
-        let (books, wanted, failures) = (Books::default(), Wanted::default(), Failures::default());
-        let mut asking = Asking::<Echo>::new(&books, &wanted, &failures, false);
+        let (books, (common, _waiting)) = (Books::default(), common());
+        let mut asking = Asking::<Echo>::new(&books, &common, false);
         let client = IpAddr::from([192, 0, 2, 1]);
         let mut out = Vec::new();
         asking.begin(&Echo);
-        assert!(asking.ask(b"panic", client, &mut out));
+        assert_eq!(Outcome::Answered, asking.ask(b"panic", client, &mut out));
         assert_eq!(b"servfail panic", out.as_slice());
-        assert!(asking.ask(b"fine", client, &mut out));
+        assert_eq!(Outcome::Answered, asking.ask(b"fine", client, &mut out));
         assert_eq!(b"fine", out.as_slice());
         assert_eq!((2, 1), (books.counters.queries.get(), books.counters.panics.get()));
-        let told = failures.take().concat();
+        let told = common.failures.take().concat();
         assert!(told.contains("192.0.2.1: told to at ") && told.ends_with("70616e6963"), "{told}");
-        assert!(failures.take().is_empty());
+        assert!(common.failures.take().is_empty());
     }
 
     /// A thousand packets that make the engine fail do not fill the memory with what is to be told.

@@ -18,17 +18,6 @@ pub const TCP_KEEPALIVE_DEFAULT: u16 = 100;
 /// RFC 9018 section 4.4: SipHash-2-4 has a key of 128 bits.
 pub const SECRET_OCTETS: usize = 16;
 
-/// What this server says of itself (RFC 4892, RFC 5001); an empty value is refused instead of told.
-#[derive(Clone, Debug, Default)]
-pub struct Identity {
-    /// id.server and NSID.
-    pub server_id: Vec<u8>,
-    /// hostname.bind.
-    pub hostname: Vec<u8>,
-    /// version.bind and version.server.
-    pub version: Vec<u8>,
-}
-
 /// Where a name's node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeAt {
@@ -181,8 +170,8 @@ pub struct Snapshot {
     pub table: Arc<Table>,
     /// One for each of the table's zones.
     pub bound: Vec<Bound>,
-    /// What the server says of itself.
-    pub identity: Identity,
+    /// RFC 5001: what NSID says; empty: nothing.
+    pub server_id: Vec<u8>,
     /// Octets of an answer over UDP.
     pub udp_size_max: u16,
     /// The first signs, all of them verify.
@@ -199,7 +188,7 @@ impl Default for Snapshot {
         Snapshot {
             table: Arc::default(),
             bound: Vec::new(),
-            identity: Identity::default(),
+            server_id: Vec::new(),
             udp_size_max: UDP_SIZE_MAX_DEFAULT,
             cookie_secrets: Vec::new(),
             tcp_keepalive: TCP_KEEPALIVE_DEFAULT,

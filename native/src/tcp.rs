@@ -8,9 +8,10 @@
 //! either direction. When all connections are in use, the one that has been idle longest makes way for a new one. A
 //! connection that waits for nothing has no buffers; it costs what this file's `Connection` takes.
 
+use crate::answer::Outcome;
 use crate::batch::{ask_for_short_turns, shut_down_reading};
-use crate::sample::Wanted;
-use crate::service::{Asking, Books, Failures, Service, contain_panics, words};
+use crate::handoff::{Handed, Way};
+use crate::service::{Asking, Books, Common, Service, contain_panics, words};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use std::collections::{HashMap, VecDeque};
@@ -83,6 +84,8 @@ struct Post {
     /// Since when the idlest connection of this thread idles, in microseconds since the start; u64::MAX: it has none.
     oldest: AtomicU64,
     evictions: AtomicUsize,
+    /// What Python has said to queries of this thread's connections; None: nothing is said.
+    replies: Mutex<Vec<(Token, Option<Vec<u8>>)>>,
 }
 
 impl Gate {
@@ -95,6 +98,7 @@ impl Gate {
                 patience: OnceLock::new(),
                 oldest: AtomicU64::new(u64::MAX),
                 evictions: AtomicUsize::new(0),
+                replies: Mutex::default(),
             })
         };
         Ok(Gate {
@@ -132,6 +136,13 @@ impl Gate {
         let idle = |post: &Post| post.oldest.load(Ordering::Relaxed);
         let (at, post) = self.threads.iter().enumerate().min_by_key(|(_, post)| idle(post))?;
         (idle(post) != u64::MAX).then_some(at)
+    }
+
+    /// Give a reply to the thread whose connection waits for it.
+    pub fn deliver(&self, token: Token, reply: Option<Vec<u8>>) {
+        let replies = &self.threads[token.thread()].replies;
+        replies.lock().unwrap_or_else(PoisonError::into_inner).push((token, reply));
+        self.wake(token.thread());
     }
 
     fn wake(&self, thread: usize) {
@@ -179,8 +190,7 @@ impl Tcp {
         limits: Limits,
         service: &Arc<S>,
         books: &[Arc<Books>],
-        wanted: &Arc<Wanted>,
-        failures: &Arc<Failures>,
+        common: &Common,
     ) -> io::Result<Tcp> {
         for listener in &listeners {
             listener.set_nonblocking(true)?;
@@ -190,9 +200,9 @@ impl Tcp {
         let mut threads = Vec::new();
         for (index, books) in books.iter().enumerate() {
             let (gate, listeners, service) = (gate.clone(), listeners.clone(), service.clone());
-            let (books, wanted, failures) = (books.clone(), wanted.clone(), failures.clone());
+            let (books, common) = (books.clone(), common.clone());
             let thread = Builder::new().name(format!("tcp {index}")).spawn(move || {
-                run(index, &gate, &listeners, &*service, &books, &wanted, &failures);
+                run(index, &gate, &listeners, &*service, &books, &common);
             })?;
             threads.push(thread);
         }
@@ -244,22 +254,21 @@ fn run<S: Service>(
     listeners: &[TcpListener],
     service: &S,
     books: &Books,
-    wanted: &Wanted,
-    failures: &Failures,
+    common: &Common,
 ) {
     contain_panics();
     ask_for_short_turns();
     for _ in 0..PANICS_MAX {
         // AssertUnwindSafe: the connections are gone after a panic, and with them their tickets; the rest are counts.
         let served = catch_unwind(AssertUnwindSafe(|| {
-            Worker::new(index, gate, listeners, books, wanted, failures).and_then(|mut worker| worker.serve(service))
+            Worker::new(index, gate, listeners, books, common).and_then(|mut worker| worker.serve(service))
         }));
         match served {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => return failures.add(format!("a TCP thread can not go on: {error}")),
+            Ok(Err(error)) => return common.failures.add(format!("a TCP thread can not go on: {error}")),
             Err(panic) => {
                 books.counters.panics.add(1);
-                failures.add(format!("a TCP thread failed and goes on: {}", words(panic.as_ref())));
+                common.failures.add(format!("a TCP thread failed and goes on: {}", words(panic.as_ref())));
             }
         }
     }
@@ -281,6 +290,8 @@ struct Connection {
     interest: EventFlags,
     /// The client does not read its answers, so we do not read its queries.
     is_held: bool,
+    /// A query of it is with Python, and those behind it wait.
+    is_waiting: bool,
     /// It has whole queries left, and waits for its turn.
     has_turn: bool,
     /// The client has sent all it will, or all that we take.
@@ -290,6 +301,11 @@ struct Connection {
 }
 
 impl Connection {
+    /// Its queries wait for something else than the client's next octets.
+    fn is_busy(&self) -> bool {
+        self.is_held || self.is_waiting || self.has_turn
+    }
+
     fn waiting(&self) -> usize {
         self.outgoing.len() - self.sent
     }
@@ -330,6 +346,7 @@ struct Turn {
     answered: usize,
     is_dns: bool,
     has_more: bool,
+    is_handed: bool,
 }
 
 struct Worker<'a, S: Service> {
@@ -337,6 +354,7 @@ struct Worker<'a, S: Service> {
     gate: &'a Arc<Gate>,
     listeners: &'a [TcpListener],
     books: &'a Books,
+    common: &'a Common,
     asking: Asking<'a, S>,
     epoll: OwnedFd,
     limits: Limits,
@@ -356,8 +374,7 @@ impl<'a, S: Service> Worker<'a, S> {
         gate: &'a Arc<Gate>,
         listeners: &'a [TcpListener],
         books: &'a Books,
-        wanted: &'a Wanted,
-        failures: &'a Failures,
+        common: &'a Common,
     ) -> io::Result<Worker<'a, S>> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &gate.threads[index].waker, EventData::new_u64(WAKER), EventFlags::IN)?;
@@ -371,11 +388,12 @@ impl<'a, S: Service> Worker<'a, S> {
             gate,
             listeners,
             books,
-            asking: Asking::new(books, wanted, failures, true),
+            common,
+            asking: Asking::new(books, common, true),
             epoll,
             limits: gate.limits(),
             now: 0,
-            connections: Table::default(),
+            connections: Table::new(index),
             turns: VecDeque::new(),
             read: vec![0; READ_OCTETS],
             answer: Vec::new(),
@@ -450,6 +468,11 @@ impl<'a, S: Service> Worker<'a, S> {
         for _ in 0..post.evictions.swap(0, Ordering::Relaxed) {
             self.make_room(); // not evict(): what the other thread saw of us may have changed since
         }
+        let replies = std::mem::take(&mut *post.replies.lock().unwrap_or_else(PoisonError::into_inner));
+        for (token, reply) in replies {
+            self.replied(token, reply.as_deref());
+        }
+        let post = &self.gate.threads[self.index];
         if let (Some(patience), None) = (post.patience.get(), self.drain_until) {
             self.drain_until = Some(Instant::now() + *patience);
             for listener in self.listeners {
@@ -489,6 +512,8 @@ impl<'a, S: Service> Worker<'a, S> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                // Another thread has shut the listener down: this one will hear of the end as well.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => return,
                 Err(_) => {
                     // No descriptor or no memory is left; a connection that is closed gives one back.
                     if !self.evict() {
@@ -520,6 +545,7 @@ impl<'a, S: Service> Worker<'a, S> {
             idle_since: self.now,
             interest: EventFlags::IN,
             is_held: false,
+            is_waiting: false,
             has_turn: false,
             is_at_end: false,
             is_closing: false,
@@ -613,10 +639,28 @@ impl<'a, S: Service> Worker<'a, S> {
         }
     }
 
+    /// Python has answered the query that this connection waits for; without an answer it ends.
+    fn replied(&mut self, token: Token, reply: Option<&[u8]>) {
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        connection.is_waiting = false;
+        let sent = match reply.and_then(|reply| Some((u16::try_from(reply.len()).ok()?, reply))) {
+            Some((length, reply)) => connection.send(&[&length.to_be_bytes(), reply].concat()),
+            None => Err(ErrorKind::InvalidData.into()),
+        };
+        if sent.is_err() {
+            self.connections.remove(token);
+            return;
+        }
+        connection.is_held = connection.waiting() > self.limits.write_buffer_octets;
+        self.connections.touch(token, self.now);
+        self.answer_incoming(token);
+        self.go_on(token);
+    }
+
     /// Read once, and answer what is whole. False when nothing came.
     fn receive(&mut self, token: Token) -> bool {
         let Some(connection) = self.connections.get_mut(token) else { return false };
-        if connection.is_held || connection.has_turn || connection.is_at_end || connection.is_closing {
+        if connection.is_busy() || connection.is_at_end || connection.is_closing {
             return false;
         }
         let count = match connection.stream.read(&mut self.read) {
@@ -651,7 +695,7 @@ impl<'a, S: Service> Worker<'a, S> {
     /// Answer what came before and is whole.
     fn answer_incoming(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(token) else { return };
-        if connection.incoming.is_empty() || connection.is_held || connection.has_turn || connection.is_closing {
+        if connection.incoming.is_empty() || connection.is_busy() || connection.is_closing {
             return;
         }
         let mut incoming = std::mem::take(&mut connection.incoming);
@@ -670,26 +714,33 @@ impl<'a, S: Service> Worker<'a, S> {
         let Some(connection) = self.connections.get_mut(token) else { return octets.len() };
         self.answers.clear();
         let room = self.limits.write_buffer_octets.saturating_sub(connection.waiting());
+        let client = connection.client;
+        let (gate, common, received) = (self.gate, self.common, self.asking.received());
         let turn = answer(
             &mut self.asking,
-            connection.client,
+            client,
             octets,
             self.limits.queries_per_turn,
             room,
             &mut self.answer,
             &mut self.answers,
+            |packet| {
+                let way = Way::Stream(gate.clone(), token);
+                common.handing.try_send(Handed::new(packet, client, received, way)).is_ok()
+            },
         );
         if connection.send(&self.answers).is_err() {
             self.connections.remove(token);
             return octets.len();
         }
         connection.is_closing |= !turn.is_dns;
+        connection.is_waiting = turn.is_handed;
         connection.is_held = connection.waiting() > self.limits.write_buffer_octets;
         if turn.has_more && !connection.is_held && turn.is_dns {
             connection.has_turn = true;
             self.turns.push_back(token);
         }
-        if turn.answered > 0 {
+        if turn.answered > 0 || turn.is_handed {
             self.connections.touch(token, self.now);
         }
         turn.consumed
@@ -699,12 +750,12 @@ impl<'a, S: Service> Worker<'a, S> {
     fn go_on(&mut self, token: Token) {
         while self.stop_at.is_some() && self.receive(token) {}
         let Some(connection) = self.connections.get_mut(token) else { return };
-        let is_done = connection.is_closing || (connection.is_at_end && !connection.has_turn && !connection.is_held);
+        let is_done = connection.is_closing || (connection.is_at_end && !connection.is_busy());
         if is_done && connection.waiting() == 0 {
             self.connections.remove(token);
             return;
         }
-        let is_reading = !(connection.is_held || connection.has_turn || connection.is_at_end || connection.is_closing);
+        let is_reading = !(connection.is_busy() || connection.is_at_end || connection.is_closing);
         let mut interest = EventFlags::empty();
         interest.set(EventFlags::IN, is_reading);
         interest.set(EventFlags::OUT, connection.waiting() > 0);
@@ -717,7 +768,9 @@ impl<'a, S: Service> Worker<'a, S> {
     }
 }
 
-/// Answer until no query is whole, `queries_max` are answered, or more than `room` octets of answers were made.
+/// Answer until no query is whole, `queries_max` are answered, more than `room` octets of answers were made, or a query
+/// was handed over: `hand_over` does that, unless too many wait.
+#[expect(clippy::too_many_arguments, reason = "two of them are buffers")]
 fn answer<S: Service>(
     asking: &mut Asking<'_, S>,
     client: SocketAddr,
@@ -726,8 +779,9 @@ fn answer<S: Service>(
     room: usize,
     one: &mut Vec<u8>,
     answers: &mut Vec<u8>,
+    hand_over: impl Fn(&[u8]) -> bool,
 ) -> Turn {
-    let mut turn = Turn { consumed: 0, answered: 0, is_dns: true, has_more: false };
+    let mut turn = Turn { consumed: 0, answered: 0, is_dns: true, has_more: false, is_handed: false };
     while let [high, low, rest @ ..] = &octets[turn.consumed..] {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
         let packet = rest.get(..length);
@@ -740,10 +794,24 @@ fn answer<S: Service>(
         }
         // Not a query: this client does not speak DNS, or no longer keeps step with the lengths.
         let packet = packet.filter(|packet| packet.len() >= HEADER_OCTETS);
-        let Some(packet) = packet.filter(|packet| asking.ask(packet, client.ip(), one) && one.len() <= 65535) else {
+        let Some(packet) = packet else {
             turn.is_dns = false;
             return turn;
         };
+        let mut outcome = asking.ask(packet, client.ip(), one);
+        if outcome == Outcome::HandOver {
+            if hand_over(packet) {
+                asking.handed();
+                turn.consumed += LENGTH_OCTETS + packet.len();
+                turn.is_handed = true;
+                return turn;
+            }
+            outcome = asking.crowded(packet, client.ip(), one);
+        }
+        if outcome != Outcome::Answered || one.len() > 65535 {
+            turn.is_dns = false;
+            return turn;
+        }
         asking.sent(|_| Some((packet, client, one.as_slice())));
         answers.extend_from_slice(&(one.len() as u16).to_be_bytes());
         answers.extend_from_slice(one);
@@ -753,21 +821,38 @@ fn answer<S: Service>(
     turn
 }
 
-/// A connection's place in the table, and above it how many the place had before: late events find nobody.
+/// A connection's place in its thread's table, the thread, and above them how many the place had before: who comes late
+/// finds nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Token(u64);
+pub struct Token(u64);
+
+const PLACE_BITS: u32 = 32;
+const THREAD_BITS: u32 = 10;
+/// That share a gate.
+pub const THREADS_MAX: usize = 1 << THREAD_BITS;
+/// The topmost bit is that of listeners.
+const GENERATION_BITS: u32 = 63 - THREAD_BITS - PLACE_BITS;
 
 impl Token {
+    fn new(place: usize, thread: usize, generation: u32) -> Token {
+        let generation = u64::from(generation) & ((1 << GENERATION_BITS) - 1);
+        Token(generation << (THREAD_BITS + PLACE_BITS) | (thread as u64) << PLACE_BITS | place as u64)
+    }
+
     fn place(self) -> usize {
-        (self.0 & 0xFFFF_FFFF) as usize
+        (self.0 & ((1 << PLACE_BITS) - 1)) as usize
+    }
+
+    fn thread(self) -> usize {
+        (self.0 >> PLACE_BITS & ((1 << THREAD_BITS) - 1)) as usize
     }
 }
 
 const NOBODY: usize = usize::MAX;
 
 /// The connections of a thread, in the order in which they did something useful: a list through the places.
-#[derive(Default)]
 struct Table {
+    thread: usize,
     places: Vec<Place>,
     free: Vec<usize>,
     ends: Option<(usize, usize)>, // the oldest, the newest
@@ -781,6 +866,10 @@ struct Place {
 }
 
 impl Table {
+    fn new(thread: usize) -> Table {
+        Table { thread, places: Vec::new(), free: Vec::new(), ends: None }
+    }
+
     fn add(&mut self, connection: Connection) -> Token {
         let place = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place { generation: 0, connection: None, older: NOBODY, newer: NOBODY });
@@ -792,7 +881,7 @@ impl Table {
     }
 
     fn token(&self, place: usize) -> Token {
-        Token(u64::from(self.places[place].generation & 0x7FFF_FFFF) << 32 | place as u64)
+        Token::new(place, self.thread, self.places[place].generation)
     }
 
     fn get(&self, token: Token) -> Option<&Connection> {
@@ -875,7 +964,83 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::tests::Echo;
+    use crate::service::tests::{Echo, common};
+
+    const LIMITS: Limits = Limits {
+        connections: 20,
+        connections_per_client: 1000,
+        idle: Duration::from_secs(1000),
+        write_buffer_octets: 1 << 16,
+        queries_per_turn: 10,
+    };
+
+    fn ask(stream: &mut TcpStream, packet: &[u8]) -> io::Result<Vec<u8>> {
+        send(stream, packet)?;
+        receive(stream)
+    }
+
+    fn send(stream: &mut TcpStream, packet: &[u8]) -> io::Result<()> {
+        stream.write_all(&(packet.len() as u16).to_be_bytes())?;
+        stream.write_all(packet)
+    }
+
+    fn receive(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// A query that is handed over holds up those behind it in its connection, and nobody else; the answers come in the
+    /// order of the queries. Whoever gets no reply is told so by the end of the connection, and one that has gone is no
+    /// trouble.
+    #[test]
+    fn handed_over_is_answered_in_order() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let books: Vec<Arc<Books>> = (0..2).map(|_| Arc::new(Books::default())).collect();
+        let (common, waiting) = common();
+        let tcp = Tcp::start(vec![listener], LIMITS, &Arc::new(Echo), &books, &common).unwrap();
+        drop(common);
+        let mut client = TcpStream::connect(address).unwrap();
+        let before_and_after: [&[u8]; 4] = [b"before before", b"over over over", b"between between", b"over and over"];
+        before_and_after.iter().for_each(|packet| send(&mut client, packet).unwrap());
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(b"before before".to_vec(), receive(&mut client).unwrap());
+        let handed = waiting.take().unwrap();
+        assert!(handed.is_stream());
+        assert_eq!((client.local_addr().unwrap(), b"over over over".as_slice()), (handed.client, &*handed.packet));
+        let mut other = TcpStream::connect(address).unwrap();
+        assert_eq!(b"hello, hello".to_vec(), ask(&mut other, b"hello, hello").unwrap());
+        handed.reply(b"a reply".to_vec()).unwrap();
+        assert_eq!(b"a reply".to_vec(), receive(&mut client).unwrap());
+        assert_eq!(b"between between".to_vec(), receive(&mut client).unwrap());
+        waiting.take().unwrap().reply(b"another".to_vec()).unwrap();
+        assert_eq!(b"another".to_vec(), receive(&mut client).unwrap());
+        assert_eq!(ErrorKind::UnexpectedEof, receive(&mut client).unwrap_err().kind());
+
+        send(&mut other, b"over, no reply").unwrap();
+        drop(waiting.take().unwrap());
+        assert_eq!(ErrorKind::UnexpectedEof, receive(&mut other).unwrap_err().kind());
+
+        let mut gone = TcpStream::connect(address).unwrap();
+        send(&mut gone, b"over and away").unwrap();
+        let handed = waiting.take().unwrap();
+        drop(gone);
+        handed.reply(b"nobody".to_vec()).unwrap();
+
+        let mut last = TcpStream::connect(address).unwrap();
+        send(&mut last, b"over at the end").unwrap();
+        let handed = waiting.take().unwrap();
+        tcp.shut_down();
+        handed.reply(b"the last".to_vec()).unwrap();
+        assert_eq!(b"the last".to_vec(), receive(&mut last).unwrap());
+        drop(last);
+        tcp.join();
+        assert!(waiting.take().is_none());
+    }
 
     /// Two threads behind one listener are one server to its clients: limits hold over both, and a panic in a query
     /// costs that query.
@@ -884,25 +1049,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let books: Vec<Arc<Books>> = (0..2).map(|_| Arc::new(Books::default())).collect();
-        let limits = Limits {
-            connections: 20,
-            connections_per_client: 1000,
-            idle: Duration::from_secs(1000),
-            write_buffer_octets: 1 << 16,
-            queries_per_turn: 10,
-        };
-        let tcp =
-            Tcp::start(vec![listener], limits, &Arc::new(Echo), &books, &Arc::default(), &Arc::default()).unwrap();
-        let ask = |stream: &mut TcpStream, packet: &[u8]| -> io::Result<Vec<u8>> {
-            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-            stream.write_all(&(packet.len() as u16).to_be_bytes())?;
-            stream.write_all(packet)?;
-            let mut length = [0; 2];
-            stream.read_exact(&mut length)?;
-            let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
-            stream.read_exact(&mut answer)?;
-            Ok(answer)
-        };
+        let tcp = Tcp::start(vec![listener], LIMITS, &Arc::new(Echo), &books, &common().0).unwrap();
         let mut clients: Vec<TcpStream> = Vec::new();
         for number in 0..30 {
             clients.push(TcpStream::connect(address).unwrap());

@@ -5,9 +5,10 @@
 //! It blocks while nothing comes, and takes at once whatever came meanwhile: a busy server has large batches and few
 //! system calls, an idle one answers the single query at once.
 
+use crate::answer::Outcome;
 use crate::batch::{BATCH, Batch, ask_for_short_turns, shut_down_reading};
-use crate::sample::Wanted;
-use crate::service::{Asking, Books, Failures, Service, contain_panics, words};
+use crate::handoff::{Handed, Way};
+use crate::service::{Asking, Books, Common, Service, contain_panics, words};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -40,14 +41,12 @@ impl Udp {
         with_source: bool,
         service: Arc<S>,
         books: Arc<Books>,
-        wanted: Arc<Wanted>,
-        failures: Arc<Failures>,
+        common: Common,
     ) -> std::io::Result<Udp> {
         socket.set_nonblocking(false)?;
         let socket = Arc::new(socket);
         let stopping = Arc::new(AtomicBool::new(false));
-        let worker =
-            Worker { socket: socket.clone(), with_source, stopping: stopping.clone(), books, wanted, failures };
+        let worker = Worker { socket: socket.clone(), with_source, stopping: stopping.clone(), books, common };
         let thread = Builder::new().name(format!("udp {name}")).spawn(move || worker.run(&*service))?;
         Ok(Udp { socket, stopping, thread })
     }
@@ -99,8 +98,7 @@ struct Worker {
     with_source: bool,
     stopping: Arc<AtomicBool>,
     books: Arc<Books>,
-    wanted: Arc<Wanted>,
-    failures: Arc<Failures>,
+    common: Common,
 }
 
 impl Worker {
@@ -113,7 +111,7 @@ impl Worker {
                 Ok(()) => return,
                 Err(panic) => {
                     self.books.counters.panics.add(1);
-                    self.failures.add(format!("a UDP thread failed and goes on: {}", words(panic.as_ref())));
+                    self.common.failures.add(format!("a UDP thread failed and goes on: {}", words(panic.as_ref())));
                 }
             }
         }
@@ -122,13 +120,13 @@ impl Worker {
     fn serve<S: Service>(&self, service: &S) {
         let socket = self.socket.as_raw_fd();
         let mut batch = Batch::new(self.with_source);
-        let mut asking = Asking::<S>::new(&self.books, &self.wanted, &self.failures, false);
+        let mut asking = Asking::<S>::new(&self.books, &self.common, false);
         while !self.stopping.load(Ordering::Relaxed) {
             let count = match batch.receive(socket) {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    self.failures.add(format!("a UDP socket is gone: {error}"));
+                    self.common.failures.add(format!("a UDP socket is gone: {error}"));
                     return;
                 }
             };
@@ -139,7 +137,9 @@ impl Worker {
             for at in 0..count.min(BATCH) {
                 match batch.exchange(at) {
                     Some(exchange) => {
-                        asking.ask(exchange.query, exchange.client, exchange.answer);
+                        if asking.ask(exchange.query, exchange.client, exchange.answer) == Outcome::HandOver {
+                            self.hand_over(&mut batch, at, &mut asking);
+                        }
                     }
                     None => is_over = true,
                 }
@@ -155,30 +155,45 @@ impl Worker {
             }
         }
     }
+
+    #[cold]
+    fn hand_over<S: Service>(&self, batch: &mut Batch, at: usize, asking: &mut Asking<'_, S>) {
+        let Some((query, client, _)) = batch.whole(at) else { return };
+        let way = Way::Datagram(self.socket.clone(), batch.envelope(at));
+        if self.common.handing.try_send(Handed::new(query, client, asking.received(), way)).is_ok() {
+            asking.handed();
+        } else if let Some(exchange) = batch.exchange(at) {
+            asking.crowded(exchange.query, exchange.client, exchange.answer);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::tests::Echo;
+    use crate::handoff::{WAITING_MAX, Waiting};
+    use crate::service::Failures;
+    use crate::service::tests::{Echo, common};
 
     struct Running {
         udp: Udp,
         client: UdpSocket,
         books: Arc<Books>,
         failures: Arc<Failures>,
+        waiting: Waiting,
     }
 
     fn running(host: &str) -> Running {
         let socket = UdpSocket::bind((host, 0)).unwrap();
-        let (books, failures) = (Arc::new(Books::default()), Arc::new(Failures::default()));
-        let wanted = Arc::new(Wanted::default());
-        wanted.set(1);
+        let books = Arc::new(Books::default());
+        let (common, waiting) = common();
+        let failures = common.failures.clone();
+        common.wanted.set(1);
         let client = UdpSocket::bind((host, 0)).unwrap();
         client.connect(socket.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let udp = Udp::start("test", socket, false, Arc::new(Echo), books.clone(), wanted, failures.clone()).unwrap();
-        Running { udp, client, books, failures }
+        let udp = Udp::start("test", socket, false, Arc::new(Echo), books.clone(), common).unwrap();
+        Running { udp, client, books, failures, waiting }
     }
 
     impl Running {
@@ -229,6 +244,43 @@ mod tests {
         let counters = &books.counters;
         let counts = (counters.queries.get(), counters.silent.get(), counters.send_errors.get(), counters.panics.get());
         assert_eq!((5, 1, 1, 1), counts);
+    }
+
+    /// What is handed over is answered from where it was asked, after others that came later; what finds no room is
+    /// answered SERVFAIL at once, and nobody waits.
+    #[test]
+    fn handed_over_is_answered_later() {
+        for host in ["127.0.0.1", "::1"] {
+            let running = running(host);
+            for number in 0..WAITING_MAX {
+                running.client.send(format!("over {number}").as_bytes()).unwrap();
+                assert_eq!(b"next".to_vec(), running.ask(b"next"));
+            }
+            assert_eq!(b"servfail over".to_vec(), running.ask(b"over"));
+            assert_eq!(b"next".to_vec(), running.ask(b"next"));
+            let counters = &running.books.counters;
+            assert_eq!((WAITING_MAX as u64 + 2, 1), (counters.queries.get(), counters.crowded.get()));
+            for number in 0..WAITING_MAX {
+                let handed = running.waiting.take().unwrap();
+                assert_eq!(running.client.local_addr().unwrap(), handed.client);
+                assert_eq!(format!("over {number}").as_bytes(), handed.packet);
+                handed.reply(vec![1, 2, 3]).unwrap();
+                let mut buffer = [0; 100];
+                assert_eq!(3, running.client.recv(&mut buffer).unwrap());
+            }
+            running.client.send(b"over").unwrap();
+            let last = running.waiting.take().unwrap();
+            let waiting = std::thread::scope(|scope| {
+                let waiting = &running.waiting;
+                let over = scope.spawn(|| waiting.take().is_none());
+                running.udp.shut_down();
+                over.join().unwrap()
+            });
+            assert!(waiting, "without threads nothing more will come");
+            last.reply(b"late".to_vec()).unwrap();
+            let mut buffer = [0; 100];
+            assert_eq!(4, running.client.recv(&mut buffer).unwrap());
+        }
     }
 
     /// Queries that the socket has when the server is told to end are answered, and then the thread ends.

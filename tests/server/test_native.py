@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -14,6 +15,7 @@ import pytest
 from geodns.config import Limits, Listen
 from geodns.engine.answer import answer
 from geodns.engine.native import why_not
+from geodns.engine.snapshot import RRL_KEY_OCTETS, Rrl
 from geodns.server.native import NativeListeners, cores
 from geodns.server.say import Sayer
 from geodns.server.served import Served
@@ -457,6 +459,124 @@ async def test_idle_connections_are_cheap(run: Run):
 def resident_octets() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
+
+
+# Services
+
+
+OTHERS = [
+    query("id.server", rdclass="CH"),
+    query("nobody.knows.bind", rdclass="CH"),
+    query("example.com", "AXFR"),
+    query("example.com", "IXFR"),
+    b"\7\7\x20\0" + QUERY[4:],  # NOTIFY
+    b"\7\7\x28\0" + bytes(8),  # UPDATE, of nothing
+]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_what_is_left_to_services_is_answered(run: Run, host: str):
+    """Other opcodes, transfers and the CHAOS class are answered as the Python engine answers them, on both
+    transports, from the address that was asked, and counted like everything else.
+    """
+    running = await run()
+    running.listeners.sample(1)
+    stream = await running.connect(host)
+    with running.udp(host) as client:
+        for number, packet in enumerate(OTHERS):
+            for is_stream in (False, True):
+                expected = answer(packet, "127.0.0.1", running.served.snapshot, 0, 0, is_stream)
+                if is_stream:
+                    stream.send(framed(packet) + framed(numbered(number)))
+                    assert expected == await stream.receive()
+                    assert numbered(number)[:2] == (await stream.receive())[:2]
+                else:
+                    client.send(packet)
+                    assert expected == client.recv(4096)
+    await until(lambda: sum(running.listeners.sums().asked.values()) == 3 * len(OTHERS))
+    counters = running.listeners.sums().counters
+    assert (len(OTHERS), 2 * len(OTHERS)) == tuple(counters[name]["queries"] for name in ("udp", "tcp"))
+    assert set(OTHERS) <= {event.query for event in running.listeners.sampled()}
+
+
+async def test_no_query_waits_for_a_service(run: Run):
+    """While Python does nothing at all, and more come for it than may wait, those get SERVFAIL at once; what
+    the engine answers itself is answered; and so are those that wait, in the end.
+    """
+    running = await run()
+    may_go_on = threading.Event()
+
+    def slow(*args: object) -> bytes | None:
+        may_go_on.wait(PATIENCE_SECONDS)
+        return answer(*args)
+
+    running.served.answer = slow
+    rcodes: list[int] = []
+    stream = await running.connect()
+    stream.send(framed(OTHERS[0]) + framed(QUERY))
+    with running.udp() as client:
+        for _ in range(400):
+            client.send(OTHERS[0])
+            client.send(QUERY)
+            while (reply := client.recv(4096))[:2] != QUERY[:2]:
+                rcodes.append(reply[3] & 15)
+        crowded = running.count("udp", "crowded")
+        assert 140 <= crowded <= 145  # 256 wait, one is being answered, another may have come by TCP
+        assert [dns.rcode.SERVFAIL] * crowded == rcodes
+        may_go_on.set()
+        assert {dns.rcode.NOERROR} == {client.recv(4096)[3] & 15 for _ in range(400 - crowded)}
+    assert OTHERS[0][:2] == (await stream.receive())[:2]
+    assert ANSWER == texts(await stream.receive())
+
+
+async def test_a_service_that_fails(run: Run):
+    """It costs that one query, which is answered SERVFAIL and told; over TCP silence ends a connection."""
+    running = await run()
+
+    def broken(*args: object) -> bytes | None:
+        raise ZeroDivisionError("told to")
+
+    running.served.answer = broken
+    with running.udp() as client:
+        client.send(OTHERS[0])
+        assert dns.rcode.SERVFAIL == client.recv(4096)[3] & 15
+        assert (
+            "the engine failed on a query from 127.0.0.1: ZeroDivisionError: told to"
+            in running.said.getvalue()
+        )
+        running.served.answer = lambda *args: None
+        stream = await running.connect()
+        stream.send(framed(OTHERS[0]))
+        assert b"" == await stream.rest()
+        running.served.answer = answer
+        client.send(OTHERS[0])
+        assert dns.rcode.NOERROR == client.recv(4096)[3] & 15
+
+
+async def test_services_are_rate_limited(run: Run):
+    """What Python answers over UDP goes by the same buckets as what the engine answers."""
+    running = await run()
+    running.served.publish(rrl=Rrl((1, 1, 1, 1, 1), 2, 0, 24, 56, (), False, False, bytes(RRL_KEY_OCTETS)))
+    with running.udp() as client:
+        for _ in range(50):
+            client.send(OTHERS[0])
+        await until(lambda: running.listeners.sums().counters["udp"]["queries"] == 50)
+        assert 2 <= 50 - running.listeners.sums().counters["udp"]["limited"] <= 10  # two, and one a second
+
+
+async def test_stop_answers_what_services_have(run: Run):
+    """What waits for Python when the server is told to end has its reply before the end."""
+    running = await run()
+    with running.udp() as client:
+        for _ in range(100):
+            client.send(OTHERS[0])
+        stream = await running.connect()
+        stream.send(framed(OTHERS[0]) + framed(QUERY))
+        await until(lambda: running.server.connections == 1)
+        await running.listeners.stop()
+        assert {OTHERS[0][:2]} == {client.recv(4096)[:2] for _ in range(100)}
+        assert OTHERS[0][:2] == (await stream.receive())[:2]
+        assert ANSWER == texts(await stream.receive())
 
 
 def test_there_is_a_thread_for_each_core():
