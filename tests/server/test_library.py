@@ -313,20 +313,20 @@ sys.exit(loader.main())
 
 
 @pytest.mark.parametrize(
-    ("suffering", "expected"),
+    ("suffering", "seconds", "expected"),
     [
-        ("os.kill(os.getpid(), 9)", "it was ended by SIGKILL"),
-        ("os.abort()", "it was ended by SIGABRT"),
-        ("sys.exit('no more')", "no more"),
-        ("time.sleep(1000)", "it was not done after 5 s (limits.loader_seconds)"),
+        ("os.kill(os.getpid(), 9)", PATIENCE_SECONDS, "it was ended by SIGKILL"),
+        ("os.abort()", PATIENCE_SECONDS, "it was ended by SIGABRT"),
+        ("sys.exit('no more')", PATIENCE_SECONDS, "no more"),
+        ("time.sleep(1000)", 5.0, "it was not done after 5 s (limits.loader_seconds)"),
     ],
 )
 def test_a_loader_that_ends_leaves_out_the_file(
-    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, suffering: str, expected: str
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, suffering: str, seconds: float, expected: str
 ):
     """A file that kills or stalls the loader is a broken one: a line says so; the others are taken up."""
     loaded.config = loaded.config.model_copy(
-        update={"limits": loaded.config.limits.model_copy(update={"loader_seconds": 5.0})}
+        update={"limits": loaded.config.limits.model_copy(update={"loader_seconds": seconds})}
     )
     loaded.library.configure(loaded.config, loaded.library.settings)
     suffer_in_loader(monkeypatch, SUFFERING.format(suffering=suffering))
