@@ -92,10 +92,16 @@ class Usage:
             later = [row[name] for row in self.memory[warm:] if name in row]
             after = median(later[-max(1, len(later) // 10) :]) if later else 0
             print(f"memory of the {name}: {before / MIB:.1f} MiB, later {after / MIB:.1f} MiB")
+            print(f"    in tenths of the time: {self._course(name)}")
             if before and after - before > max(GROWTH_OCTETS_MAX, GROWTH_SHARE_MAX * before):
                 grown.append(name)
         assert [] == grown
         assert late - early <= GROWTH_DESCRIPTORS_MAX
+
+    def _course(self, name: str) -> str:
+        """Memory in tenths of the time."""
+        every = max(1, len(self.memory) // 10)
+        return " ".join(f"{row.get(name, 0) / MIB:.1f}" for row in self.memory[every - 1 :: every])
 
 
 def _resident(folder: Path) -> int:
