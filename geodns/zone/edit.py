@@ -10,7 +10,7 @@ without touching other records (they share its text by an alias, say) is refused
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import SequenceMatcher
 from functools import lru_cache
 from io import StringIO
@@ -101,8 +101,9 @@ def as_json(node: Node) -> Any:
     return text
 
 
-def put(data: bytes, apex: Name, owner: Name, rtype: str, record: dict[str, Any], file: str) -> bytes:
-    """The file with this record in the place of the one of its name and type, or added.
+def put(data: bytes, apex: Name, owner: Name, rtype: str, record: dict[str, Any], file: str) -> Source:
+    """The file with this record in the place of the one of its name and type, or added; its entries are still
+    to be read.
 
     `record` is the YAML form as JSON; its `type` may be left out. A number that has not changed stays as it
     is written: JavaScript has 39 for 39.0. Raises EditError.
@@ -119,17 +120,21 @@ def put(data: bytes, apex: Name, owner: Name, rtype: str, record: dict[str, Any]
                     return text.replaced(item, record)
         return text.joined(*here[0], record) if here else text.added(owner, record)
 
+    before = Source(data, file)
     where = (owner.key, rtype)
-    before = _said(data, apex, file)
-    if where in before:
-        record = _respelled(as_json(before[where][0]), record)
-        if [_plain(record)] == [_plain(node) for node in before[where]]:
-            return data
-    return _edited(data, apex, file, before, (where, record), lambda text: change(text, record))
+    said = _said(before.entries(), before, apex)
+    if where in said:
+        record = _respelled(as_json(said[where][0]), record)
+        if [_plain(record)] == _plain(said[where]):
+            return Source(data, file)
+    return _edited(before, said, apex, (where, record), lambda text: change(text, record))
 
 
-def remove(data: bytes, apex: Name, owner: Name, rtype: str, file: str) -> bytes:
-    """The file without the record of this name and type. Raises EditError, LookupError when there is none."""
+def remove(data: bytes, apex: Name, owner: Name, rtype: str, file: str) -> Source:
+    """The file without the record of this name and type; its entries are still to be read.
+
+    Raises EditError, LookupError when there is none.
+    """
 
     def change(text: _File) -> str:
         for key, value in text.entries(owner):
@@ -138,7 +143,9 @@ def remove(data: bytes, apex: Name, owner: Name, rtype: str, file: str) -> bytes
                     return text.without(key, value, item)
         raise LookupError(rtype)
 
-    return _edited(data, apex, file, _said(data, apex, file), ((owner.key, rtype), None), change)
+    before = Source(data, file)
+    said = _said(before.entries(), before, apex)
+    return _edited(before, said, apex, ((owner.key, rtype), None), change)
 
 
 # What a file says
@@ -154,35 +161,33 @@ def _owner(text: str, apex: Name) -> Name | None:
 
 
 def _edited(
-    data: bytes,
-    apex: Name,
-    file: str,
+    source: Source,
     before: Said,
+    apex: Name,
     wanted: tuple[tuple[bytes, str], dict[str, Any] | None],
     change: Callable[["_File"], str],
-) -> bytes:
+) -> Source:
     """The changed file, when it says the same as before in every record but the one that is `wanted`."""
     where, record = wanted
-    text = data.decode()
+    text = source.data.decode()
     mark = _BOM if text.startswith(_BOM) else ""
-    written = (mark + change(_File(text.removeprefix(_BOM), apex))).encode()
+    written = Source((mark + change(_File(text.removeprefix(_BOM), apex))).encode(), source.file)
     try:
-        after = _said(written, apex, file)
+        after = _said(written.keep(), written, apex)
     except EditError:
         after = {}
-    now = [_plain(node) for node in after.pop(where, [])]
-    others = {key: nodes for key, nodes in before.items() if key != where}
-    if now != ([] if record is None else [_plain(record)]) or not _is_same(others, after):
+    now = _plain(after.pop(where, []))
+    before.pop(where, None)
+    if now != ([] if record is None else [_plain(record)]) or not _is_same(before, after):
         what = "others share the text of this record by an alias or `<<`, and would be changed as well"
         raise EditError(f"{what}: edit the whole file")
     return written
 
 
-def _said(data: bytes, apex: Name, file: str) -> Said:
+def _said(entries: Iterable[tuple[Text, Node]], source: Source, apex: Name) -> Said:
     """What stands under each name and type, and under each key that is no name. Raises EditError."""
-    source = Source(data, file)
     said: Said = {}
-    for key, node in source.entries():
+    for key, node in entries:
         owner = _owner(str(key), apex)
         for item in node if owner is not None and isinstance(node, Items) else [node]:
             kind = item.get("type") if isinstance(item, Mapping) else None  # type: ignore[call-overload]
@@ -197,8 +202,7 @@ def _said(data: bytes, apex: Name, file: str) -> Said:
 
 def _is_same(one: Said, other: Said) -> bool:
     return one.keys() == other.keys() and all(
-        [_plain(node) for node in nodes] == [_plain(node) for node in other[key]]
-        for key, nodes in one.items()
+        nodes == other[key] and _plain(nodes) == _plain(other[key]) for key, nodes in one.items()
     )
 
 

@@ -79,8 +79,8 @@ def changed(text: str, name: str, rtype: str, record: dict[str, Any] | None) -> 
     owner = Name.parse(name, APEX)
     data = text.encode()
     if record is None:
-        return edit.remove(data, APEX, owner, rtype, "f").decode()
-    return edit.put(data, APEX, owner, rtype, record, "f").decode()
+        return edit.remove(data, APEX, owner, rtype, "f").data.decode()
+    return edit.put(data, APEX, owner, rtype, record, "f").data.decode()
 
 
 def difference(before: str, after: str) -> list[str]:
@@ -223,8 +223,9 @@ def test_what_is_said_already_stays() -> None:
     }
     text = start + pool + end
     owner = Name.parse("app.example.com")
-    assert text.replace("ttl: 60", "ttl: 30").encode() == edit.put(
-        text.encode(), APEX, owner, "A", record, "x"
+    assert (
+        text.replace("ttl: 60", "ttl: 30").encode()
+        == edit.put(text.encode(), APEX, owner, "A", record, "x").data
     )
 
 
