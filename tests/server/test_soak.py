@@ -230,6 +230,7 @@ def test_a_day_in_a_while(engine: str, tmp_path: Path) -> None:
             writing.result()
         assert 0 == process.end()
     print(f"\n{engine}, {SECONDS:g} s: {load.asked:,} queries, {load.lost} lost, {len(load.torn)} torn")
+    print(f"slowest answer {load.slowest:.2f} s")
     print(f"{len(load.versions):,} versions seen; {dict(trouble.done)}")
     waited = sorted(writer.waited)
     print(f"{len(waited):,} writes, answered after {median(waited):.2f} s, the last after {waited[-1]:.2f} s")
