@@ -3,7 +3,8 @@
 # make test-acme  certbot and lego get certificates: takes certbot, lego, pebble, unbound, and a minute
 # make test-containers  deploy/ run for real: takes a Docker engine, debootstrap, and some minutes
 # make agree    20,000 cases (AGREE_CASES) of the tests that the engines agree, half an hour
-# make soak     everything at once for ten minutes (SOAK_SECONDS): load, reloads, health flaps, reports, log rotation
+# make soak     everything at once for ten minutes with each engine (SOAK_SECONDS): load, reloads, health
+#               flaps, reports, writes over HTTP, log rotation
 # make lint     ruff and mypy; cargo fmt and clippy
 # make native   build the native engine again; it is built with everything else where there is a Rust toolchain
 # make bench    beside the nameservers that are installed; writes benchmarks/RESULTS.md

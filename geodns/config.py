@@ -546,6 +546,12 @@ class Limits(_Part):
         le=source.FILE_OCTETS_MAX,
         description="of a zone that is written over HTTP; 250,000 records, each a line",
     )
+    http_work_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="to read, check and change a zone for a request; 100,000 records take 20 of a core",
+    )
     reload_quiet_milliseconds: int = Field(
         default=100,
         ge=1,

@@ -54,7 +54,7 @@ from geodns.problems import Problem
 from geodns.zone import rdata
 
 BODY_SECONDS = 30.0  # for the body of a zone: 16 MiB over 5 Mbit/s
-WORK_SECONDS = 300.0  # for a request that has zones read: its turn, its work, and the telling
+TELLING_SECONDS = 60.0  # for what is told of a zone: 16 MiB over 2 Mbit/s
 SMALL_BODY_OCTETS_MAX = 16_384  # of a body that is no zone and no record
 SMALL_BODY_SECONDS = 5.0
 RECORD_OCTETS_MAX = 1 << 20  # of a record's JSON: 4,096 values of 255 octets
@@ -239,13 +239,13 @@ class Api:
         return await send(request, Document(stored.data, None, stored.etag), YAML)
 
     async def _records(self, request: web.Request, query: RecordsQuery) -> web.StreamResponse:
-        allow(request, WORK_SECONDS)
+        self._allow(request)
         file, stored = await self._read(_zone_of(request))
         found = await self._performed(List(file, query.search, query.limit), Document)
         return await send(request, found._replace(etag=stored.etag))
 
     async def _record(self, request: web.Request, query: NoQuery) -> web.StreamResponse:
-        allow(request, WORK_SECONDS)
+        self._allow(request)
         zone = _zone_of(request)
         owner, rtype = _record_of(request, zone)
         file, stored = await self._read(zone)
@@ -286,7 +286,7 @@ class Api:
     # Checking and writing
 
     async def _check(self, request: web.Request, query: CheckQuery) -> web.StreamResponse:
-        allow(request, WORK_SECONDS)
+        self._allow(request)
         zone = _zone_named(query.zone)
         body = await self._body(request)
         name = self._server.file_of(zone)
@@ -300,7 +300,7 @@ class Api:
         return reply(200, told.model_dump())
 
     async def _put_zone(self, request: web.Request, query: WriteQuery) -> web.StreamResponse:
-        allow(request, WORK_SECONDS)
+        self._allow(request)
         zone = _zone_of(request)
         expected = _expected(request)
         body = await self._body(request)
@@ -310,7 +310,7 @@ class Api:
         return await self._write(zone, stored, Check(before, file, file.name), query)
 
     async def _delete_zone(self, request: web.Request, query: WriteQuery) -> web.StreamResponse:
-        allow(request, WORK_SECONDS)
+        self._allow(request)
         zone = _zone_of(request)
         stored = await self._seen(zone, _expected(request))
         if stored is None:
@@ -328,7 +328,7 @@ class Api:
     async def _edit(
         self, request: web.Request, query: WriteQuery, record: bytes | None
     ) -> web.StreamResponse:
-        allow(request, WORK_SECONDS)
+        self._allow(request)
         zone = _zone_of(request)
         owner, rtype = _record_of(request, zone)
         stored = await self._seen(zone, _expected(request))
@@ -376,10 +376,15 @@ class Api:
 
     async def _reload(self, request: web.Request, query: NoQuery) -> web.StreamResponse:
         # another load may have to end before
-        allow(request, 2 * self._server.config.limits.loader_seconds + WORK_SECONDS)
+        allow(request, 2 * self._server.config.limits.loader_seconds + TELLING_SECONDS)
         return reply(200, (await self._server.reload()).model_dump())
 
     # What several of them do
+
+    def _allow(self, request: web.Request) -> None:
+        """Of a request that has zones read: for its body, for its turn, for its work, and for the telling."""
+        limits = self._server.config.limits
+        allow(request, BODY_SECONDS + 2 * limits.http_work_seconds + TELLING_SECONDS)
 
     def _file(self, zone: Name, data: bytes) -> File:
         """A file as messages call it."""

@@ -15,7 +15,7 @@ from geodns.control.tasks import Check, Checked, Edit, File, List, Outcome, Refu
 from geodns.name import Name
 from geodns.problems import Problem
 from geodns.table.compile import compile_zone
-from geodns.zone import edit, load_text
+from geodns.zone import edit, load_source
 from geodns.zone.edit import EditError
 from geodns.zone.parse import TTL_SECONDS_DEFAULT, ZONE_KEY
 from geodns.zone.source import Mapping, Node, Source, Text
@@ -39,12 +39,15 @@ def perform(task: Task) -> Outcome:
 
 
 def _checked(before: bytes, after: File | None, name: str) -> Checked:
-    diff = unified(before, after.data if after else b"", name)
     if after is None:
-        return Checked(b"", True, 0, (), diff)
-    problems: list[Problem] = []
+        return Checked(b"", True, 0, (), unified(before, b"", name))
+    return _loaded(before, Source(after.data, after.name), after.zone, name)
+
+
+def _loaded(before: bytes, source: Source, zone: Name, name: str) -> Checked:
+    diff = unified(before, source.data, name)
     count = 0
-    checked, problems = load_text(after.data, after.zone, after.name)
+    checked, problems = load_source(source, zone)
     if checked is not None:
         try:
             count = compile_zone(checked).records
@@ -53,24 +56,24 @@ def _checked(before: bytes, after: File | None, name: str) -> Checked:
         except Exception as error:
             checked = None
             what = f"compiling the zone failed: {type(error).__name__}: {error}"
-            problems.append(Problem(after.name, 0, 0, "", what, "a bug of geodns: please report it"))
-    return Checked(after.data, checked is not None, count, tuple(problems), diff)
+            problems.append(Problem(source.file, 0, 0, "", what, "a bug of geodns: please report it"))
+    return Checked(source.data, checked is not None, count, tuple(problems), diff)
 
 
 def _changed(task: Edit) -> Outcome:
     file, owner = task.file, Name(task.owner)
     try:
         if task.record is None:
-            data = edit.remove(file.data, file.zone, owner, task.type, file.name)
+            source = edit.remove(file.data, file.zone, owner, task.type, file.name)
         else:
-            data = edit.put(file.data, file.zone, owner, task.type, _record(task.record), file.name)
+            source = edit.put(file.data, file.zone, owner, task.type, _record(task.record), file.name)
     except LookupError:
         return Refused(404, f"{file.name} has no record of {owner} {task.type}")
     except EditError as error:
         return Refused(422, str(error), tuple(error.problems))
     except (ValueError, RecursionError) as error:
         return Refused(400, f"the body is not a record in JSON: {error}")
-    return _checked(file.data, File(file.apex, file.name, data), file.name)
+    return _loaded(file.data, source, file.zone, file.name)
 
 
 def _record(body: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from geodns import config
 from geodns.control.document import Document
 from geodns.control.tasks import EXIT_MEMORY, LENGTH, Checked, Limits, Outcome, Refused, Task
 from geodns.server.children import environment
@@ -20,7 +21,6 @@ from geodns.server.say import Sayer
 
 CLERKS_MAX = 2  # at a time: one zone of 100,000 records must not keep small ones waiting
 IDLE_SECONDS = 30.0  # until one without work goes, with its 60 MB; to start one takes half a second
-TASK_SECONDS = 120.0  # for a task; changing one of 100,000 records takes 20 of a core
 END_SECONDS = 2.0  # for one to end whose pipe has ended
 LARGE_OCTETS = 1 << 20  # of a task or its outcome, after which a clerk goes and gives its memory back
 NICENESS = 10  # answering comes first
@@ -28,11 +28,11 @@ OUTCOME_OCTETS_MAX = 1 << 28  # what 64 MiB of zone may come to
 
 
 class Clerks:
-    """All methods are for the event loop's thread. `memory_octets` tells what one may use."""
+    """All methods are for the event loop's thread. `limits` tells those of now."""
 
-    def __init__(self, say: Sayer, memory_octets: Callable[[], int]) -> None:
+    def __init__(self, say: Sayer, limits: Callable[[], config.Limits]) -> None:
         self._say = say
-        self._memory_octets = memory_octets
+        self._limits = limits
         self._idle: list[_Clerk] = []
         self._all: set[_Clerk] = set()
         self._free = asyncio.Semaphore(CLERKS_MAX)
@@ -44,13 +44,15 @@ class Clerks:
             if isinstance(clerk, Refused):
                 return clerk
             is_well = False
+            seconds = self._limits().http_work_seconds
             try:
-                async with asyncio.timeout(TASK_SECONDS):
+                async with asyncio.timeout(seconds):
                     outcome, octets = await clerk.perform(task)
                 is_well = octets <= LARGE_OCTETS
                 return outcome
             except TimeoutError:
-                return Refused(422, f"the zone takes longer than {TASK_SECONDS:g} s to read and check")
+                what = f"the zone takes longer to read and check than limits.http_work_seconds, {seconds:g} s"
+                return Refused(422, what)
             except (OSError, EOFError, pickle.UnpicklingError):
                 code = await clerk.end()
                 if code == EXIT_MEMORY:
@@ -82,7 +84,7 @@ class Clerks:
         except OSError as error:
             self._say.rarely("clerk", f"a helper of the HTTP API can not be started: {error.strerror}")
             return Refused(507, "there are not the resources for it just now")
-        clerk = _Clerk(process, Limits(self._memory_octets(), NICENESS))
+        clerk = _Clerk(process, Limits(self._limits().loader_memory_octets, NICENESS))
         self._all.add(clerk)
         return clerk
 

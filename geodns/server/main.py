@@ -289,7 +289,7 @@ class _Run:
         from geodns.server.clerks import Clerks
         from geodns.server.desk import Desk
 
-        self._clerks = Clerks(self._say, lambda: self._library.config.limits.loader_memory_octets)
+        self._clerks = Clerks(self._say, lambda: self._library.config.limits)
         desk = Desk(self._library, self._keeper, self._served, self._reloader, self._clerks)
         self._acme = AcmePaths(self._challenger, token)
 

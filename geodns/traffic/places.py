@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from geodns.engine.wire import Query
 from geodns.geo import overrides as overrides_
-from geodns.geo.address import WIDTH, Address, parse
+from geodns.geo.address import WIDTH, Address, canonical, parse
 from geodns.geo.database import DatabaseError
 from geodns.geo.locator import Locator
 from geodns.geo.place import NOWHERE, Place
@@ -49,6 +49,7 @@ class Places:
         return self._find(parse(client))[0]
 
     def _find(self, address: Address) -> tuple[Place, bool]:
+        address = canonical(address)  # all of IPv4 that IPv6 has in itself is in one network of it
         network = (address.family, address.value >> WIDTH[address.family] - NETWORK_BITS[address.family])
         known = self._known.get(network)
         if known is not None:

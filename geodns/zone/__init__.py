@@ -26,6 +26,7 @@ __all__ = [
     "Zone",
     "check",
     "load",
+    "load_source",
     "load_text",
     "local_zones",
     "zone_file_name",
@@ -61,10 +62,17 @@ def load_text(
     """Read and check the text of a zone file. `file` is how messages call it; `local` marks the built-in
     zones.
     """
+    return load_source(Source(data, file), apex, serial, local=local)
+
+
+def load_source(
+    source: Source, apex: Name, serial: int | None = None, *, local: bool = False
+) -> tuple[CheckedZone | None, list[Problem]]:
+    """As `load_text`, of a Source whose entries are still to be read."""
     collecting = gc.isenabled()
     gc.disable()  # a zone is many small objects without cycles; looking for some takes a third of the time
     try:
-        parsed = parse.parse(Source(data, file), apex, serial, local)
+        parsed = parse.parse(source, apex, serial, local)
         if parsed.zone is None:
             return None, parsed.problems
         checked, problems = check(parsed.zone, parsed.broken)

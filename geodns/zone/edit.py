@@ -7,9 +7,10 @@ A record that is changed keeps its comments, the order of its keys, and its styl
 without touching other records (they share its text by an alias, say) is refused.
 """
 
+import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import SequenceMatcher
 from functools import lru_cache
 from io import StringIO
@@ -40,6 +41,7 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,15})")
 _DECIMAL = re.compile(r"-?[0-9]{1,10}\.[0-9]{1,10}")
 
 Plain = Any  # None, str, and lists and mappings of them: what a node says, without how it is written
+Said = dict[tuple[bytes, str], list[Node]]  # by the owner's key and the type
 
 
 class EditError(ValueError):
@@ -99,16 +101,18 @@ def as_json(node: Node) -> Any:
     return text
 
 
-def put(data: bytes, apex: Name, owner: Name, rtype: str, record: dict[str, Any], file: str) -> bytes:
-    """The file with this record in the place of the one of its name and type, or added.
+def put(data: bytes, apex: Name, owner: Name, rtype: str, record: dict[str, Any], file: str) -> Source:
+    """The file with this record in the place of the one of its name and type, or added; its entries are still
+    to be read.
 
-    `record` is the YAML form as JSON; its `type` may be left out. Raises EditError.
+    `record` is the YAML form as JSON; its `type` may be left out. A number that has not changed stays as it
+    is written: JavaScript has 39 for 39.0. Raises EditError.
     """
     record = record if "type" in record else {"type": rtype, **record}
     if canonical_type(str(record["type"])) != rtype:
         raise EditError(f'the record\'s type is "{record["type"]}", and {rtype} is to be written')
 
-    def change(text: _File) -> str:
+    def change(text: _File, record: dict[str, Any]) -> str:
         here = text.entries(owner)
         for _, value in here:
             for item in _items(value):
@@ -116,11 +120,21 @@ def put(data: bytes, apex: Name, owner: Name, rtype: str, record: dict[str, Any]
                     return text.replaced(item, record)
         return text.joined(*here[0], record) if here else text.added(owner, record)
 
-    return _edited(data, apex, file, (owner.key, rtype), record, change)
+    before = Source(data, file)
+    where = (owner.key, rtype)
+    said = _said(before.entries(), before, apex)
+    if where in said:
+        record = _respelled(as_json(said[where][0]), record)
+        if [_plain(record)] == _plain(said[where]):
+            return Source(data, file)
+    return _edited(before, said, apex, (where, record), lambda text: change(text, record))
 
 
-def remove(data: bytes, apex: Name, owner: Name, rtype: str, file: str) -> bytes:
-    """The file without the record of this name and type. Raises EditError, LookupError when there is none."""
+def remove(data: bytes, apex: Name, owner: Name, rtype: str, file: str) -> Source:
+    """The file without the record of this name and type; its entries are still to be read.
+
+    Raises EditError, LookupError when there is none.
+    """
 
     def change(text: _File) -> str:
         for key, value in text.entries(owner):
@@ -129,7 +143,9 @@ def remove(data: bytes, apex: Name, owner: Name, rtype: str, file: str) -> bytes
                     return text.without(key, value, item)
         raise LookupError(rtype)
 
-    return _edited(data, apex, file, (owner.key, rtype), None, change)
+    before = Source(data, file)
+    said = _said(before.entries(), before, apex)
+    return _edited(before, said, apex, ((owner.key, rtype), None), change)
 
 
 # What a file says
@@ -145,48 +161,86 @@ def _owner(text: str, apex: Name) -> Name | None:
 
 
 def _edited(
-    data: bytes,
+    source: Source,
+    before: Said,
     apex: Name,
-    file: str,
-    where: tuple[bytes, str],
-    record: dict[str, Any] | None,
+    wanted: tuple[tuple[bytes, str], dict[str, Any] | None],
     change: Callable[["_File"], str],
-) -> bytes:
-    """The changed file, when it says the same as before in every record but the one of `where`."""
-    before = _said(data, apex, file)
-    wanted = [] if record is None else [_plain(record)]
-    if record is not None and before.get(where) == wanted:
-        return data
-    text = data.decode()
+) -> Source:
+    """The changed file, when it says the same as before in every record but the one that is `wanted`."""
+    where, record = wanted
+    text = source.data.decode()
     mark = _BOM if text.startswith(_BOM) else ""
-    written = (mark + change(_File(text.removeprefix(_BOM), apex))).encode()
+    written = Source((mark + change(_File(text.removeprefix(_BOM), apex))).encode(), source.file)
     try:
-        after = _said(written, apex, file)
+        after = _said(written.keep(), written, apex)
     except EditError:
         after = {}
-    now = after.pop(where, [])
+    now = _plain(after.pop(where, []))
     before.pop(where, None)
-    if now != wanted or before != after:
+    if now != ([] if record is None else [_plain(record)]) or not _is_same(before, after):
         what = "others share the text of this record by an alias or `<<`, and would be changed as well"
         raise EditError(f"{what}: edit the whole file")
     return written
 
 
-def _said(data: bytes, apex: Name, file: str) -> dict[tuple[bytes, str], list[Plain]]:
+def _said(entries: Iterable[tuple[Text, Node]], source: Source, apex: Name) -> Said:
     """What stands under each name and type, and under each key that is no name. Raises EditError."""
-    source = Source(data, file)
-    said: dict[tuple[bytes, str], list[Plain]] = {}
-    for key, node in source.entries():
+    said: Said = {}
+    for key, node in entries:
         owner = _owner(str(key), apex)
         for item in node if owner is not None and isinstance(node, Items) else [node]:
             kind = item.get("type") if isinstance(item, Mapping) else None  # type: ignore[call-overload]
             if owner is not None and isinstance(kind, Text):
-                said.setdefault((owner.key, canonical_type(kind)), []).append(_plain(item))
+                said.setdefault((owner.key, canonical_type(kind)), []).append(item)
             else:
-                said.setdefault((b"", str(key)), []).append(_plain(item))
+                said.setdefault((b"", str(key)), []).append(item)
     if any(problem.is_error for problem in source.problems):
         raise EditError("the file has errors: mend it as a whole first", source.problems)
     return said
+
+
+def _is_same(one: Said, other: Said) -> bool:
+    return one.keys() == other.keys() and all(
+        nodes == other[key] and _plain(nodes) == _plain(other[key]) for key, nodes in one.items()
+    )
+
+
+def _respelled(old: Any, new: Any) -> Any:
+    """`new` with the numbers of `old` (both as JSON) where the two have the same: 39.0 for 39."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {key: _respelled(old.get(key), value) for key, value in new.items()}
+    if isinstance(old, list) and isinstance(new, list):
+        return _respelled_list(old, new)
+    return old if _key(old) == _key(new) else new
+
+
+def _respelled_list(old: list[Any], new: list[Any]) -> list[Any]:
+    if all(isinstance(item, str) for item in old):
+        return new
+    before, after = ([_key(item) for item in items] for items in (old, new))
+    made: list[Any] = []
+    for tag, first, last, start, end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if tag == "equal":
+            made += old[first:last]
+        elif tag == "replace" and last - first == end - start:
+            made += map(_respelled, old[first:last], new[start:end])
+        else:
+            made += new[start:end]
+    return made
+
+
+def _key(value: Any) -> str:
+    """The same for values of JSON that are the same, whatever the spelling of their numbers."""
+    return json.dumps(_by_number(value), sort_keys=True)
+
+
+def _by_number(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _by_number(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_by_number(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _plain(value: Any) -> Plain:

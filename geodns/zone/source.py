@@ -7,7 +7,8 @@ where they stand. PyYAML's own node trees and its guesses at types (YAML 1.1 rea
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -173,16 +174,17 @@ class _Anchor:
 
 
 class Source:
-    """The entries of one zone file. Read `entries` to the end, then `problems` is complete.
+    """The entries of one zone file, to be read once. Read `entries` to the end, then `problems` is complete.
 
     `is_whole` turns false when the rest of the file had to be left unread.
     """
 
     def __init__(self, data: bytes, file: str) -> None:
         self.file = file
+        self.data = data
         self.problems: list[Problem] = []
         self.is_whole = True
-        self._data = data
+        self._kept: deque[tuple[Text, Node]] | None = None
         self._anchors: dict[str, _Anchor] = {}
         self._nodes = 0
         self._next: Callable[[], Event]
@@ -222,8 +224,17 @@ class Source:
                 at, "too many problems; the rest of the file was not read", check="too-many-problems"
             )
 
+    def keep(self) -> Iterable[tuple[Text, Node]]:
+        """As `entries`, which can be read once more then: that a file is large is paid for once."""
+        self._kept = deque(self.entries())
+        return self._kept
+
     def entries(self) -> Iterator[tuple[Text, Node]]:
         """Every key of the file's mapping with what stands under it; problems go to `problems`."""
+        while self._kept:
+            yield self._kept.popleft()  # whoever reads them makes something else of them
+        if self._kept is not None:
+            return
         try:
             self._require_text()
             yield from self._entries()
@@ -239,7 +250,7 @@ class Source:
         return StopReading(Problem(self.file, line, column, "", what, hint, check=check))
 
     def _require_text(self) -> None:
-        data = self._data
+        data = self.data
         if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
             what = "the file is UTF-16 or UTF-32"
             raise self._stop(0, what, "save it as UTF-8", check="not-utf-8")
@@ -255,13 +266,13 @@ class Source:
             raise self._stop(self._at_octet(error.start), what, hint, check="not-utf-8") from None
 
     def _at_octet(self, offset: int) -> int:
-        before = self._data[:offset]
+        before = self.data[:offset]
         start = before.rfind(b"\n") + 1
         column = len(before[start:].decode("utf-8", "replace"))
         return before.count(b"\n") << _COLUMN_BITS | min(column, _COLUMN_MASK)
 
     def _entries(self) -> Iterator[tuple[Text, Node]]:
-        loader = _open(self._data)
+        loader = _open(self.data)
         self._next = loader.get_event
         self._next()  # StreamStart
         event = self._next()
@@ -449,9 +460,9 @@ class Source:
         line, column = unpack(at)
         start = 0
         for _ in range(line - 1):
-            start = self._data.find(b"\n", start) + 1
-        end = self._data.find(b"\n", start)
-        text = self._data[start : end if end >= 0 else None].decode("utf-8", "replace")
+            start = self.data.find(b"\n", start) + 1
+        end = self.data.find(b"\n", start)
+        text = self.data[start : end if end >= 0 else None].decode("utf-8", "replace")
         return text[column - 1 : column]
 
 

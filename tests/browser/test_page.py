@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.ports import free_port
+from tests.server.backends import addresses
 from tests.server.serving import PATIENCE_SECONDS, Client, query, serving
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
@@ -256,6 +257,66 @@ def test_a_pool_is_placed_on_the_map(page: Page) -> None:
     assert (36, 138) == (pytest.approx(north, abs=3), pytest.approx(east, abs=3))
     page.find("#f-at-iad").send_keys(Keys.ENTER)
     page.says("#edited .diff", "+      iad: ", f"lon: {east}")
+
+
+def test_pools_and_rules_come_and_go(page: Page) -> None:
+    """A pool and a rule are added, rules change places, and a pool goes with its rule: all in one diff."""
+    give_token(page)
+    page.find("#tab-edit").click()
+    page.until(lambda: page.driver.find_elements(By.ID, "f-new"))
+    page.find("#f-ttl").clear()
+    page.find("#f-ttl").send_keys("30")
+    page.find("#f-new").send_keys("lhr", Keys.ENTER)
+    assert "f-pv-lhr" == page.active("id")
+    page.press("192.0.2.30")
+    page.find("#f-at-lhr").send_keys("51.5, -0.1")
+    page.find("#f-rule").click()
+    assert "f-who-2" == page.active("id")
+    page.press("EU-GB")
+    page.find("#f-pool-2").clear()
+    page.find("#f-pool-2").send_keys("lhr")
+    page.find("#f-up-2").click()
+    assert ("f-who-1", "EU-GB") == (page.active("id"), page.active("value"))
+    page.find("#f-off-0").click()
+    assert "EU-GB" == page.active("value")
+    page.press(Keys.ENTER)
+    page.says("#edited .diff", "+  ttl: 30", "-      - {subnets: [127.1.0.0/16], pool: iad}", "EU-GB")
+    page.find("#save").click()
+    page.says("#edited", "Saved")
+    page.until(lambda: page.label("GB") == "United Kingdom: lhr: 192.0.2.30")
+    text = (page.folder / "zones" / "example.com.yaml").read_text()
+    pools = ZONE[ZONE.index("      fra:") : ZONE.index("    rules:")]
+    assert pools in text
+    assert text.index("EU-GB") < text.index("{geos: [EU, AF], pool: fra}") < text.index("- {pool: iad}")
+    page.find("#f-rm-lhr").click()
+    page.find("#f-off-0").click()
+    page.press(Keys.ENTER)
+    page.says("#edited .diff", "-      lhr:", "EU-GB")
+    page.find("#save").click()
+    page.says("#edited", "Saved")
+    page.until(lambda: page.label("GB") == "United Kingdom: fra: 192.0.2.10, 192.0.2.11")
+
+
+def test_a_plain_record_is_steered(page: Page) -> None:
+    """Its first pool makes a rule for everybody; without the pool it is as it was."""
+    give_token(page)
+    page.choose("plain A")
+    page.find("#tab-edit").click()
+    page.until(lambda: page.driver.find_elements(By.ID, "f-new"))
+    page.find("#f-new").send_keys("fra")
+    page.find("#f-add").click()
+    page.find("#f-rm-fra").click()
+    assert "f-new" == page.active("id")
+    page.press("fra")
+    page.find("#f-add").click()
+    page.press("192.0.2.10")
+    page.find("#f-ttl").send_keys(Keys.ENTER)
+    page.says("#edited .diff", "+plain: {type: A, ttl: 60, value: 192.0.2.1, dynamic:", "pool: fra")
+    page.find("#save").click()
+    page.says("#edited", "Saved")
+    client = Client(page.dns_port)
+    page.until(lambda: addresses(client.ask(query("plain.example.com", "A"))) == ("192.0.2.10",))
+    client.socket.close()
 
 
 def test_a_conflict_and_an_error(page: Page) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,17 +95,17 @@ class Process:
             self.lines.put(line.rstrip("\n"))
         self.lines.put(None)
 
-    def wait_for(self, text: str) -> str:
-        """The next line with `text` in it; fails when the process ends without it."""
-        while (line := self.lines.get(timeout=PATIENCE_SECONDS)) is not None:
+    def wait_for(self, text: str, seconds: float = PATIENCE_SECONDS) -> str:
+        """The next line with `text` in it; fails when the process ends without it, or is silent so long."""
+        while (line := self.lines.get(timeout=seconds)) is not None:
             self.said.append(line)
             if text in line:
                 return line
         raise AssertionError(f"no {text!r} among {self.said}")
 
-    def ports(self) -> list[int]:
+    def ports(self, seconds: float = PATIENCE_SECONDS) -> list[int]:
         """Waits for the ready line; the ports of its addresses."""
-        ready = READY.fullmatch(self.wait_for("geodns: ready: "))
+        ready = READY.fullmatch(self.wait_for("geodns: ready: ", seconds))
         return [int(address.rpartition(":")[2]) for address in ready[2].split(", ")]
 
     def send(self, number: signal.Signals) -> None:
@@ -124,13 +125,17 @@ class Process:
 
 
 class Load:
-    """A client that never stops asking, by UDP and by TCP, and looks at every answer."""
+    """A client that never stops asking, by UDP and by TCP, and looks at every answer.
+
+    `slowest` is how long the slowest answer over UDP took, in seconds; one that takes 5 is lost.
+    """
 
     def __init__(self, port: int, per_connection: int = sys.maxsize, host: str = "127.0.0.1") -> None:
         self.per_connection = per_connection  # queries over TCP
         self.host = host
         self.asked = 0
         self.lost = 0
+        self.slowest = 0.0
         self.torn: list[list[str]] = []
         self.versions: set[str] = set()
         self._stop = threading.Event()
@@ -154,7 +159,10 @@ class Load:
         client.socket.settimeout(5)
         while not self._stop.is_set():
             try:
-                self._look(texts(client.ask(query("version.example.com"))))
+                began = time.monotonic()
+                wire = client.ask(query("version.example.com"))
+                self.slowest = max(self.slowest, time.monotonic() - began)
+                self._look(texts(wire))
             except TimeoutError:
                 self.lost += 1
 

@@ -265,6 +265,33 @@ def test_nothing_outside_of_the_folder(api: Api, zone: str) -> None:
     assert before == sorted(os.listdir(api.folder))
 
 
+def test_a_record_of_many(api: Api) -> None:
+    """One record of 2,000 is changed, with the other lines as they were, and is served."""
+    head = "'': {type: NS, values: [ns1.example.com.]}\n"
+    before = head + "".join(f"h{at}: {{type: A, value: 198.51.{at >> 8}.{at & 255}}}\n" for at in range(2000))
+    (api.zones / "many.example.yaml").write_text(before)
+    record = {"value": "203.0.113.77"}
+    path = "/v1/zones/many.example/records/h1234/A"
+    done = api.ask("PUT", path, record, If_Match=api.etag("many.example"))
+    assert (200, True) == (done.status, done.json["written"])
+    after = before.replace("{type: A, value: 198.51.4.210}", "{type: A, value: 203.0.113.77}")
+    assert after == (api.zones / "many.example.yaml").read_text()
+    assert done.json["diff"].count("\n+h") == done.json["diff"].count("\n-h") == 1
+    api.ask("POST", "/v1/reload")
+    assert ("203.0.113.77",) == addresses_of(api, "h1234.many.example")
+    assert ("198.51.4.211",) == addresses_of(api, "h1235.many.example")
+
+
+def test_work_has_a_limit(tmp_path: Path) -> None:
+    """What takes longer than limits.http_work_seconds is ended and refused, and nothing is written."""
+    with serving_api(
+        tmp_path, more="limits: {http_work_seconds: 0.01}\n"
+    ) as api:  # as long as Python takes to start
+        refused = api.ask("PUT", RECORD, {"value": "192.0.2.2"}, If_Match="*")
+        assert (422, True) == (refused.status, "limits.http_work_seconds, 0.01 s" in refused.json["error"])
+        assert ZONE == (api.zones / "example.com.yaml").read_text()
+
+
 def test_links(api: Api) -> None:
     """A link in the folder is neither read nor written through, to a file or to a folder."""
     (api.folder / "secret").write_text(ZONE)

@@ -480,7 +480,10 @@ def test_the_reply_leaves_from_the_address_that_was_asked(folder: Path, namespac
 # Size
 
 RECORDS = 100_000
-LOAD_SECONDS = 25.0  # 10 s is the promise, 6 s what it takes on an idle machine; tests run beside other tests
+LOAD_SECONDS = (
+    20.0  # of a core: 10 s is the promise, 6 s what an idle machine takes; cores are shared by tests
+)
+BUSY_SECONDS = 300.0  # of the clock, for what takes 6 s of a core
 RESIDENT_MIB_MAX = 400
 
 
@@ -490,7 +493,13 @@ def resident_mib(server: Process) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-@pytest.mark.timeout(180)
+def core_seconds(server: Process) -> float:
+    """What the serving process has taken of a core, and its helpers that have ended; proc_pid_stat(5)."""
+    status = Path(f"/proc/{server.popen.pid}/stat").read_text()
+    return sum(map(int, status.rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.timeout(3 * BUSY_SECONDS)
 def test_a_hundred_thousand_records(folder: Path):
     """They are served soon and in less than 400 MB; a reload of all of them under load loses no query."""
     path = write_zone(folder / "zones", 1, "big.example")
@@ -499,14 +508,13 @@ def test_a_hundred_thousand_records(folder: Path):
             f"h{number}: {{type: A, value: 203.0.{number >> 8 & 255}.{number & 255}}}\n"
             for number in range(RECORDS)
         )
-    began = time.monotonic()
     with serving(folder) as server:
-        (port,) = server.ports()
-        took = time.monotonic() - began
-        print(f"{RECORDS} records in {took:.1f} s, {resident_mib(server):.0f} MiB")
+        (port,) = server.ports(BUSY_SECONDS)
+        took = core_seconds(server)
+        print(f"{RECORDS} records in {took:.1f} s of a core, {resident_mib(server):.0f} MiB")
         assert took < LOAD_SECONDS
         with Load(port) as load:
             os.utime(path)
-            server.wait_for("geodns: big.example.: serial ")
+            server.wait_for("geodns: big.example.: serial ", BUSY_SECONDS)
         assert (0, []) == (load.lost, load.torn)
         assert resident_mib(server) < RESIDENT_MIB_MAX

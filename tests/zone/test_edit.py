@@ -2,6 +2,7 @@
 """One record of a hand-written file is changed, and nothing else of it, to the octet."""
 
 import difflib
+import json
 from typing import Any
 
 import pytest
@@ -78,8 +79,8 @@ def changed(text: str, name: str, rtype: str, record: dict[str, Any] | None) -> 
     owner = Name.parse(name, APEX)
     data = text.encode()
     if record is None:
-        return edit.remove(data, APEX, owner, rtype, "f").decode()
-    return edit.put(data, APEX, owner, rtype, record, "f").decode()
+        return edit.remove(data, APEX, owner, rtype, "f").data.decode()
+    return edit.put(data, APEX, owner, rtype, record, "f").data.decode()
 
 
 def difference(before: str, after: str) -> list[str]:
@@ -222,8 +223,40 @@ def test_what_is_said_already_stays() -> None:
     }
     text = start + pool + end
     owner = Name.parse("app.example.com")
-    assert text.replace("ttl: 60", "ttl: 30").encode() == edit.put(
-        text.encode(), APEX, owner, "A", record, "x"
+    assert (
+        text.replace("ttl: 60", "ttl: 30").encode()
+        == edit.put(text.encode(), APEX, owner, "A", record, "x").data
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "location", "expected"),
+    [
+        # as JavaScript sends what it was given: 39 for 39.0
+        ([{"value": "192.0.2.1", "weight": 2}], {"lat": 39, "lon": -77.5}, ("[{value: 192.0.2.1, weight: 2.0}]", "39.0")),
+        ([{"value": "192.0.2.9"}, {"value": "192.0.2.1", "weight": 2}], {"lat": 39, "lon": -77.5},
+         ("[{value: 192.0.2.9}, {value: 192.0.2.1, weight: 2.0}]", "39.0")),
+        ([{"weight": 2, "value": "192.0.2.9"}], {"lat": 39, "lon": -77.5}, ("[{value: 192.0.2.9, weight: 2.0}]", "39.0")),
+        ([{"value": "192.0.2.1", "weight": 3}], {"lat": 39.5, "lon": -77.5}, ("[{value: 192.0.2.1, weight: 3}]", "39.5")),
+        ([{"value": "192.0.2.1", "weight": True}], {"lat": "39", "lon": -77.5},
+         ("[{value: 192.0.2.1, weight: true}]", "39")),
+    ],
+)  # fmt: skip
+def test_numbers_keep_their_spelling(values: Any, location: Any, expected: tuple[str, str]) -> None:
+    """A number that has not changed stays as it is written, wherever in its list it is now; a text is no number."""
+
+    def text(ttl: int, values: str, latitude: str) -> str:
+        pools = f"{{iad: {{values: {values}, location: {{lat: {latitude}, lon: -77.5}}}}}}"
+        dynamic = f"  dynamic:\n    pools: {pools}\n    rules: [{{pool: iad}}]\n"
+        return f"www:\n  type: A\n  ttl: {ttl}\n  values: [192.0.2.80]\n{dynamic}"
+
+    before = text(60, "[{value: 192.0.2.1, weight: 2.0}]", "39.0")
+    pools = {"iad": {"values": values, "location": location}}
+    record = {"ttl": 30, "values": ["192.0.2.80"], "dynamic": {"pools": pools, "rules": [{"pool": "iad"}]}}
+    after = changed(before, "www", "A", record)
+    assert text(30, expected[0], expected[1]) == after.replace("'39'", "39")
+    assert before == changed(
+        before, "www", "A", json.loads(json.dumps(shown(before, "www", "A")).replace(".0,", ","))
     )
 
 

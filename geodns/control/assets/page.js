@@ -855,6 +855,7 @@ async function openEdit() {
   }
 }
 
+const STEERABLE = ["A", "AAAA", "CNAME"];  // what pools can stand in for
 const isPlain = (value) => typeof value !== "object";
 const lineOf = (value) => (isPlain(value) ? String(value) : "value" in value && isPlain(value.value) ? [value.value, value.weight].filter((part) => part != null).join(" ") : null);
 const own = (record) => record.values ?? (record.value == null ? [] : [record.value]);
@@ -869,13 +870,10 @@ function showForm(record) {
   if (record.geo) {
     parts.push(make("fieldset", {}, make("legend", {}, "By place"), ...Object.entries(record.geo).map(([code, values]) => field(code, area(`f-geo-${code}`, [].concat(values))))));
   }
+  if (record.dynamic || (!record.geo && STEERABLE.includes(state.edit.record.type))) parts.push(poolsForm());
   if (record.dynamic) {
-    parts.push(make("fieldset", {}, make("legend", {}, "Pools"), ...Object.entries(state.edit.pools).map(poolForm)));
-    const rules = (record.dynamic.rules || []).map((rule, at) => make("div", { class: "rule" },
-      make("input", { id: `f-who-${at}`, "aria-label": `Rule ${at + 1}: places, subnets or AS numbers`, placeholder: "everybody else", value: [...(rule.subnets || []), ...(rule.asns || []).map((asn) => `AS${asn}`), ...(rule.geos || [])].join(" ") }),
-      make("input", { id: `f-pool-${at}`, "aria-label": `Rule ${at + 1}: pool`, value: rule.pool ?? (rule.pools || []).join(" ") }),
-      make("span", { class: "hint" }, rule.nearest ? "near" : rule.share ? String(rule.share) : "")));
-    parts.push(make("fieldset", {}, make("legend", {}, "Rules: who, and which pool"), ...rules));
+    const rules = record.dynamic.rules || [];
+    parts.push(make("fieldset", {}, make("legend", {}, "Rules: who, and which pool"), ...rules.map(ruleForm), make("div", { class: "row" }, action("Add a rule", addRule, { id: "f-rule" }))));
   }
   parts.push(make("details", {}, make("summary", {}, "As JSON, with all that the form has not"),
     make("textarea", { id: "f-json", rows: 10, spellcheck: "false", "aria-label": "The record as JSON" }, JSON.stringify(record, null, 1)),
@@ -889,6 +887,79 @@ function area(id, values) {
   return make("textarea", { id, rows: Math.min(Math.max(values.length, 1) + 1, 6), spellcheck: "false" }, values.join("\n"));
 }
 
+/** A button of the form that does something to the record. */
+function action(text, does, more = {}) {
+  return make("button", { type: "button", onclick: does, ...more }, text);
+}
+
+function poolsForm() {
+  const name = make("input", { id: "f-new", "aria-label": "Name of a new pool", placeholder: "lhr", onkeydown: (event) => {
+    if (event.key === "Enter") { event.preventDefault(); addPool(); }
+  } });
+  return make("fieldset", {}, make("legend", {}, "Pools"), ...Object.entries(state.edit.pools).map(poolForm), make("div", { class: "row" }, name, action("Add a pool", addPool, { id: "f-add" })));
+}
+
+function ruleForm(rule, at) {
+  const which = `Rule ${at + 1}`;
+  return make("div", { class: "rule" },
+    make("input", { id: `f-who-${at}`, "aria-label": `${which}: places, subnets or AS numbers`, placeholder: "everybody else", value: [...(rule.subnets || []), ...(rule.asns || []).map((asn) => `AS${asn}`), ...(rule.geos || [])].join(" ") }),
+    make("input", { id: `f-pool-${at}`, "aria-label": `${which}: pool`, value: rule.pool ?? (rule.pools || []).join(" ") }),
+    make("span", { class: "hint" }, rule.nearest ? "near" : rule.share ? String(rule.share) : ""),
+    action("↑", () => moveRule(at), { id: `f-up-${at}`, "aria-label": `${which}: before the one above`, disabled: !at }),
+    action("✕", () => removeRule(at), { id: `f-off-${at}`, "aria-label": `${which}: take out` }));
+}
+
+/** Go on with what the form says and with a change of it, which tells where the focus goes then. */
+function reshape(change) {
+  try {
+    const record = formed();
+    const focus = change(record, record.dynamic?.rules || []);
+    state.edit.was = record;
+    state.edit.pools = structuredClone(record.dynamic?.pools || {});
+    showForm(record);
+    if (state.map) showSites();
+    $(focus).focus();
+  } catch (error) { noJson(error); }
+}
+
+function addPool() {
+  const name = $("f-new").value.trim();
+  if (!name || name in state.edit.pools) { $("f-new").focus(); return; }
+  reshape((record) => {
+    record.dynamic ??= {};
+    (record.dynamic.pools ??= {})[name] = { values: [] };
+    record.dynamic.rules ??= [{ pool: name }];
+    return `f-pv-${name}`;
+  });
+}
+
+/** With the last pool, if no rule names another one, the record is steered no more. */
+function removePool(name) {
+  reshape((record, rules) => {
+    delete record.dynamic.pools[name];
+    if (!Object.keys(record.dynamic.pools).length && rules.every((rule) => rule.pool === name)) delete record.dynamic;
+    return "f-new";
+  });
+}
+
+/** In front of the rule that takes everybody else, if there is one. */
+function addRule() {
+  reshape((record, rules) => {
+    const last = rules.at(-1);
+    const at = last && !last.geos && !last.subnets && !last.asns ? rules.length - 1 : rules.length;
+    record.dynamic.rules = rules.toSpliced(at, 0, { pool: Object.keys(state.edit.pools)[0] ?? "" });
+    return `f-who-${at}`;
+  });
+}
+
+function moveRule(at) {
+  reshape((_, rules) => { rules.splice(at - 1, 2, rules[at], rules[at - 1]); return `f-who-${at - 1}`; });
+}
+
+function removeRule(at) {
+  reshape((_, rules) => { rules.splice(at, 1); return rules.length ? `f-who-${Math.min(at, rules.length - 1)}` : "f-rule"; });
+}
+
 function poolForm([name, pool]) {
   const lines = (pool.values || []).map(lineOf);
   const where = typeof pool.location === "string" ? pool.location : pool.location ? `${pool.location.lat}, ${pool.location.lon}` : "";
@@ -896,7 +967,8 @@ function poolForm([name, pool]) {
     lines.every((line) => line != null) ? make("label", { class: "wide" }, `${name}: values, with their weights`, area(`f-pv-${name}`, lines)) : make("p", { class: "hint wide" }, `${name}: values as JSON below`),
     field("Falls back to", make("input", { id: `f-fb-${name}`, "aria-label": `${name}: falls back to`, value: pool.fallback ?? "" })),
     field("Where it is", make("input", { id: `f-at-${name}`, "aria-label": `${name}: latitude, longitude or geo code`, placeholder: "50.1, 8.7", value: where, oninput: () => showSites() })),
-    make("button", { type: "button", class: "wide", onclick: () => startPlacing(name) }, `Place ${name} on the map`));
+    action(`Place ${name} on the map`, () => startPlacing(name)),
+    action(`Take ${name} out`, () => removePool(name), { id: `f-rm-${name}` }));
 }
 
 function startPlacing(name) {
@@ -1010,7 +1082,7 @@ $("edit-form").addEventListener("submit", async (event) => {
   try {
     state.edit.now = formed();
   } catch (error) {
-    put($("edited"), make("p", { class: "problems" }, `This is no JSON: ${error.message}`));
+    noJson(error);
     return;
   }
   try {
@@ -1037,6 +1109,11 @@ async function openEditQuietly() {
   const said = $("edited").textContent;
   await openEdit();
   put($("edited"), make("p", {}, said));
+}
+
+function noJson(error) {
+  if (!(error instanceof SyntaxError)) throw error;
+  put($("edited"), make("p", { class: "problems" }, `This is no JSON: ${error.message}`));
 }
 
 function refused(error) {
