@@ -50,6 +50,7 @@ from geodns.table.shape import Node, Table, ZoneTable
 from geodns.table.steer import Steer
 
 REST_FACTOR = 1.0  # rest after each piece as long as it took: queries have half of the time at the least
+YOUNG_OBJECTS_MAX = 10_000  # that the collector looks at at a time; about a millisecond
 NODES_PER_SLICE = 200  # nodes of an old zone freed at a time; about 0.2 ms
 RETIRE_SECONDS = 5.0  # for queries under way to let go of an old snapshot; one takes less than a millisecond
 RETIRE_STEP_SECONDS = 0.01
@@ -180,8 +181,9 @@ class Library:
         takes: run it in a thread.
         """
         # The cyclic collector would look at every node again and again while they come in, holding all
-        # threads. So it sees the little that came before, then nothing; and what is loaded is frozen: it is
-        # not looked at until `_retire` takes it apart by hand.
+        # threads. So it sees the little that came before, and of what comes each piece once; then that is
+        # frozen: it is not looked at until `_retire` takes it apart by hand. Connections that ended meanwhile
+        # are garbage which would stay for ever if it was frozen with the rest.
         gc.collect()
         gc.disable()
         try:
@@ -195,7 +197,7 @@ class Library:
             self._adopt(load)
             if not self._publish():
                 return False
-            gc.freeze()  # before the collector may run again
+            _freeze()  # before the collector may run again
         finally:
             gc.enable()
         self._tell(load)
@@ -335,11 +337,14 @@ class Library:
     def _read_table(self, stdout: BinaryIO, table: ZoneTable) -> None:
         """Unpickling holds the interpreter lock, so it is done in pieces, with rests for queries."""
         began = time.perf_counter()
+        _freeze()
         while steers := cast(SteerChunk, pickle.load(stdout)):
             table.steers.update((steer.key, steer) for steer in steers)
+            _freeze(YOUNG_OBJECTS_MAX)
             began = self._rest(began)
         while nodes := cast(Chunk, ChunkUnpickler(stdout, table).load()):
             table.nodes.update(nodes)
+            _freeze(YOUNG_OBJECTS_MAX)
             began = self._rest(began)
 
     def _rest(self, began: float) -> float:
@@ -495,6 +500,13 @@ def _ended(loader: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         loader.kill()
         return loader.wait()
+
+
+def _freeze(objects: int = 0) -> None:
+    """Put away what is alive of the objects that came since the last time, when they are so many."""
+    if gc.get_count()[0] >= objects:
+        gc.collect()
+        gc.freeze()
 
 
 def _last_words(complaints: BinaryIO, code: int, error: BaseException) -> str:

@@ -109,6 +109,26 @@ def test_only_the_changed_zone_is_compiled(loaded: Loaded):
     assert [f"geodns: example.com.: serial {loaded.serial('example.com')}, 5 records"] == loaded.lines()
 
 
+def test_what_ends_meanwhile_is_freed(loaded: Loaded, monkeypatch: pytest.MonkeyPatch):
+    """Cycles that become garbage while zones are loaded, as connections do, are not kept with the zones."""
+
+    class Connection:
+        def __init__(self) -> None:
+            self.transport = self
+
+    ended: list[weakref.ref[Connection]] = []
+
+    def prepare(*_: object) -> bool:
+        ended.append(weakref.ref(Connection()))
+        return True
+
+    monkeypatch.setattr(library_module._Unsteered, "prepare", prepare)
+    write_zone(loaded.zones, 2)
+    assert loaded.library.load()
+    gc.collect()
+    assert [None] == [each() for each in ended]
+
+
 def test_a_broken_zone_keeps_its_last_good_version(loaded: Loaded):
     """The problem is told with its address; the version before is served until the file is mended."""
     serial = loaded.serial("example.com")
