@@ -16,7 +16,8 @@ from geodns.engine.answer import answer
 from geodns.engine.snapshot import Snapshot
 from geodns.name import Name
 from geodns.table.compile import compile_zone, link
-from geodns.zone import check, load_text
+from geodns.zone import load_text
+from geodns.zone.checks import check
 from geodns.zone.model import CheckedZone, Zone
 from geodns.zone.rfc1035 import read_text
 from tests import goldens
