@@ -354,10 +354,16 @@ def glued(dice: Random, cut: str, records: list[dict[str, Any]]) -> dict[str, An
     return {cut: [delegation, *records[1:]]} | glue
 
 
+def written(zone: dict[str, Any]) -> bytes:
+    """The zone as YAML, a line for each name, since a problem is told with its line."""
+    lines = [f"{json.dumps(owner)}: {json.dumps(records)}\n" for owner, records in zone.items()]
+    return "".join(lines).encode()
+
+
 def loaded(name: str, zone: dict[str, Any]) -> ZoneTable | None:
     """The zone's table, less the names whose records make an error."""
     for _ in range(4):
-        checked, problems = load_text(json.dumps(zone, indent=0).encode(), Name.parse(name), "z.yaml", SERIAL)
+        checked, problems = load_text(written(zone), Name.parse(name), "z.yaml", SERIAL)
         if checked is not None:
             return compile_zone(checked)
         told = {str(problem.where).split(" ")[0] for problem in problems if problem.is_error}
