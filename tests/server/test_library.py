@@ -325,10 +325,10 @@ def test_a_loader_that_ends_leaves_out_the_file(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch, suffering: str, expected: str
 ):
     """A file that kills or stalls the loader is a broken one: a line says so; the others are taken up."""
-    loaded.config = loaded.config.model_copy(
-        update={"limits": loaded.config.limits.model_copy(update={"loader_seconds": 5.0})}
-    )
-    loaded.library.configure(loaded.config, loaded.library.settings)
+    if "sleep" in suffering:  # the others may take their time on a busy machine
+        limits = loaded.config.limits.model_copy(update={"loader_seconds": 5.0})
+        loaded.config = loaded.config.model_copy(update={"limits": limits})
+        loaded.library.configure(loaded.config, loaded.library.settings)
     suffer_in_loader(monkeypatch, SUFFERING.format(suffering=suffering))
     write_zone(loaded.zones, 2)
     write_zone(loaded.zones, 2, "example.net")
