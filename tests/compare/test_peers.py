@@ -147,10 +147,11 @@ def compare(program: str, checked: dict[str, CheckedZone], folder: Path) -> None
                 for edns in (0, False):
                     packet = dns.message.make_query(name, rtype, use_edns=edns).to_wire()
                     client.send(packet)
-                    theirs = Said.of(client.recv(65535))
+                    theirs = client.recv(65535)
                     ours = answer(packet, "127.0.0.1", snapshot, 0, NOW)
                     assert ours is not None
-                    same_or_known(program, f"{name} {rtype} edns={edns}", Said.of(ours), theirs)
+                    if ours != theirs:  # to read them takes longer than to ask
+                        same_or_known(program, f"{name} {rtype} edns={edns}", Said.of(ours), Said.of(theirs))
                     asked += 1
     assert asked > 100
 

@@ -20,7 +20,6 @@ from tests.geo import mmdb
 from tests.server.serving import (
     IS_NATIVE_BUILT,
     PATIENCE_SECONDS,
-    PAUSE_SECONDS,
     Client,
     Load,
     Process,
@@ -252,7 +251,7 @@ def test_versions_flip_under_load(folder: Path, engine: str):
     last = 8
     with serving(folder, "--engine", engine) as server:
         (port,) = server.ports()
-        with Load(port, pause=PAUSE_SECONDS) as load:
+        with Load(port) as load:
             client = Client(port)
             for version in range(2, last + 1):
                 write_zone(folder / "zones", version)
@@ -285,7 +284,7 @@ def test_a_broken_save_under_load(folder: Path):
     """A broken file is told with its address; the last good version is served before, while and after."""
     with serving(folder) as server:
         (port,) = server.ports()
-        with Load(port, pause=PAUSE_SECONDS) as load:
+        with Load(port) as load:
             for text in ("- nothing\n", "www: {type: A, value: x}\n", "\0", "a: &a [*a]\n"):
                 (folder / "zones" / "example.com.yaml").write_text(text)
                 server.wait_for("is broken; serial ")
@@ -330,7 +329,7 @@ def test_a_database_replaced_under_load(folder: Path):
         (port,) = server.ports()
         client = Client(port)
         assert ["europe"] == client.texts("where.example.com", options=A_CLIENT)
-        with Load(port, pause=PAUSE_SECONDS) as load:
+        with Load(port) as load:
             database.write_bytes(b"broken")
             server.wait_for("geodns: the geo databases were not taken up")
             assert ["europe"] == client.texts("where.example.com", options=A_CLIENT)
@@ -508,7 +507,7 @@ def test_a_hundred_thousand_records(folder: Path):
         took = time.monotonic() - began
         print(f"{RECORDS} records in {took:.1f} s, {resident_mib(server):.0f} MiB")
         assert took < LOAD_SECONDS
-        with Load(port, pause=PAUSE_SECONDS) as load:
+        with Load(port) as load:
             os.utime(path)
             server.wait_for("geodns: big.example.: serial ")
         assert (0, []) == (load.lost, load.torn)

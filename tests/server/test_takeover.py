@@ -17,7 +17,6 @@ from tests.ports import free_port
 from tests.server.serving import (
     IS_NATIVE_BUILT,
     PATIENCE_SECONDS,
-    PAUSE_SECONDS,
     Client,
     Load,
     Process,
@@ -54,8 +53,8 @@ def test_an_upgrade_under_load_loses_nothing(
     running = stack.enter_context(serving(folder, "--engine", engines[0]))
     (port,) = running.ports()
     with (
-        Load(port, per_connection=50, pause=PAUSE_SECONDS) as load,
-        Load(port, per_connection=1, pause=PAUSE_SECONDS) as more,
+        Load(port, per_connection=50) as load,
+        Load(port, per_connection=1) as more,
     ):
         for version, engine in enumerate(engines[1:], 2):
             write_zone(folder / "zones", version)
@@ -192,7 +191,7 @@ def test_sockets_of_the_service_manager_outlive_the_server(
     """
     with manager.serving(folder, engine) as server:
         server.ports()
-        with Load(manager.port, pause=PAUSE_SECONDS) as load:
+        with Load(manager.port) as load:
             assert ["a 1", "b 1"] == Client(manager.port).texts("version.example.com")
         assert (0, []) == (load.lost, load.torn)
         assert 0 == server.end()
