@@ -20,6 +20,9 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 FUZZ_SECONDS ?= 300
 
+# The tests start hundreds of processes: each would compile all of geodns again where this is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 AGREE_CASES ?= 20000
 NATIVE = native/Cargo.toml
 NATIVE_SOURCES = $(wildcard $(NATIVE) native/Cargo.lock native/src/*.rs)
@@ -34,7 +37,7 @@ serve: $(VENV)/native
 
 test: $(VENV)/installed-dev $(VENV)/native
 	@if $(HAS_CARGO); then cargo test --quiet --locked --no-default-features --manifest-path $(NATIVE); fi
-	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST)
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-acme: $(VENV)/installed-dev $(VENV)/native
 	$(RUN) -m pytest tests/acme/clients $(PYTEST)

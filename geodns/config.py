@@ -172,7 +172,9 @@ Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\$?$", max_
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # The validators are made when they are first used: those of Config contain those of the parts, which
+    # nobody needs alone. So defaults, which are good, are made by `model_construct`.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class Geo(_Part):
@@ -398,7 +400,7 @@ class QueryLog(_Part):
     ] = Field(default_factory=list, description="only queries to these zones", max_length=1000)
     rcodes: Strings = Field(default_factory=list, description="only answers with these, such as NXDOMAIN")
     places: Strings = Field(default_factory=list, description="only clients in these, such as EU or NA-US")
-    truncate: Truncate = Field(default=Truncate())
+    truncate: Truncate = Field(default=Truncate.model_construct())
     rotate_octets: int = Field(
         default=100 << 20, ge=0, le=1 << 40, description="a larger file is set aside as FILE.1; 0: never"
     )
@@ -416,7 +418,7 @@ class Dnstap(_Part):
     )
     file: Path | None = Field(default=None, description="a file; the one before becomes FILE.1")
     sample: Share = Field(default=1.0, description="how many of the queries")
-    truncate: Truncate = Field(default=Truncate())
+    truncate: Truncate = Field(default=Truncate.model_construct())
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -578,26 +580,26 @@ class Config(_Part):
     engine: Literal["auto", "native", "python"] = Field(
         default="auto", description="auto: native where it is built"
     )
-    geo: Geo = Field(default=Geo())
-    server: Server = Field(default=Server())
-    cookies: Cookies = Field(default=Cookies())
-    rrl: Rrl = Field(default=Rrl())
-    health: Health = Field(default=Health())
-    control: Control = Field(default=Control())
+    geo: Geo = Field(default=Geo.model_construct())
+    server: Server = Field(default=Server.model_construct())
+    cookies: Cookies = Field(default=Cookies.model_construct())
+    rrl: Rrl = Field(default=Rrl.model_construct())
+    health: Health = Field(default=Health.model_construct())
+    control: Control = Field(default=Control.model_construct())
     peers: list[Peer] = Field(
         default_factory=list,
         description="the other instances; a value is down when most of those that are heard see it down",
         max_length=16,
     )
-    acme: Acme = Field(default=Acme())
+    acme: Acme = Field(default=Acme.model_construct())
     state: Path = Field(
         default=Path("state"),
         description="the folder for what has to survive a restart: health, overrides, challenges",
     )
-    log: Log = Field(default=Log())
-    querylog: QueryLog = Field(default=QueryLog())
-    dnstap: Dnstap = Field(default=Dnstap())
-    limits: Limits = Field(default=Limits())
+    log: Log = Field(default=Log.model_construct())
+    querylog: QueryLog = Field(default=QueryLog.model_construct())
+    dnstap: Dnstap = Field(default=Dnstap.model_construct())
+    limits: Limits = Field(default=Limits.model_construct())
 
     @property
     def addresses(self) -> tuple[Listen, ...]:

@@ -24,6 +24,22 @@ hypothesis.settings.register_profile("busy", deadline=None)  # a busy machine is
 hypothesis.settings.load_profile("busy")
 
 ROOT = Path(__file__).parent.parent
+# They begin first, in this order: what begins last should be short, or one core waits for the other.
+LONG_FILES = (
+    "server/test_serve.py",
+    "server/test_takeover.py",
+    "test_engines_agree.py",
+    "server/test_library.py",
+    "server/test_health.py",
+    "browser/test_page.py",
+    "compare/test_peers.py",
+    "test_docs.py",
+    "acme/test_instances.py",
+    "server/test_privileges.py",
+    "server/test_api.py",
+    "server/test_soak.py",
+    "server/test_openapi.py",
+)
 TEST_DATABASE = ROOT / "tests/geo/data/test-small.mmdb"  # 127.N.0.1 is in the Nth country
 SERIAL = 2026112201
 NOW = 1_700_000_000  # Unix seconds; the clock of the tests
@@ -35,6 +51,11 @@ SnapshotOf = Callable[..., Snapshot]
 ENGINES: dict[str, Answer] = {"python": python_answer}
 if not native.why_not():
     ENGINES["native"] = native.Native().answer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {ROOT / "tests" / file: place for place, file in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(params=sorted(ENGINES))

@@ -20,7 +20,7 @@ from tests.server.api import TOKEN, Api, serving_api
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "geo-db").glob("*.md"))]
-COMMAND_SECONDS = 120
+COMMAND_SECONDS = 90
 
 # Commands that cannot be run inside the tests, and what shows them instead.
 ELSEWHERE = {

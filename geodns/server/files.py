@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from geodns.config import Config
 from geodns.zone.files import SUFFIX
+
+if TYPE_CHECKING:
+    from geodns.config import Config  # which takes a while, and the loader does without
 
 Fingerprint = tuple[int, int, int]
 """A file's (time of change in ns, size in octets, inode): a file with the same one was not changed."""
@@ -29,7 +31,7 @@ def fingerprint_of(path: str) -> Fingerprint:
     return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-def scan(config: Config) -> Scan:
+def scan(config: "Config") -> Scan:
     """Look at everything that a load reads."""
     try:
         names = [name for name in os.listdir(config.zones) if name.endswith(SUFFIX)]
@@ -39,7 +41,7 @@ def scan(config: Config) -> Scan:
     return Scan(zones, tuple((str(path), fingerprint_of(str(path))) for path in config.database_files()))
 
 
-def watched_folders(config: Config) -> set[Path]:
+def watched_folders(config: "Config") -> set[Path]:
     """The folders whose changes concern us, those that exist."""
     folders = {config.zones, *(path.parent for path in map(Path, config.geo.databases))}
     return {folder for folder in folders if folder.is_dir()}

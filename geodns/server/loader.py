@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+# With numpy, and not later: a zone that has taken nearly all memory would leave too little to load it.
 from geodns.geo import overrides
 from geodns.geo.database import Database, DatabaseError, Layer
 from geodns.geo.locator import Locator

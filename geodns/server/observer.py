@@ -10,6 +10,7 @@ takes its share of them.
 import threading
 import time
 from random import random
+from typing import TYPE_CHECKING
 
 from geodns.config import Config
 from geodns.engine.wire import read
@@ -19,10 +20,12 @@ from geodns.server.listeners import Listeners
 from geodns.server.say import Sayer
 from geodns.server.served import Served
 from geodns.traffic.dnstap import Dnstap
-from geodns.traffic.places import Places, country
 from geodns.traffic.querylog import QueryLog
 from geodns.traffic.recent import PLACES_PER_SECOND, Recent
 from geodns.traffic.writer import Writer
+
+if TYPE_CHECKING:
+    from geodns.traffic.places import Places
 
 TURN_SECONDS = 0.25  # between two takings of the sample: at 20,000 queries a second a full ring
 
@@ -38,8 +41,8 @@ class Observer:
         self._querylog = QueryLog(config.querylog, served.now, self._look_at_databases, say.rarely)
         self._dnstap = Dnstap(config.dnstap, identity.encode(), say.rarely)
         self.writers: tuple[Writer, ...] = (self._querylog, self._dnstap)
-        self._places = Places(say.rarely)
         self._is_shown = bool(config.control.addresses)  # to nobody, where there is no endpoint
+        self._places = _places(say) if self._is_shown else None
         self._second = 0
         self._listeners = listeners
         self._library = library
@@ -80,7 +83,7 @@ class Observer:
                 self._say.rarely("traffic", f"{what}; a bug of geodns, and queries are answered as before")
 
     def _turn(self, now: int) -> None:
-        if self._is_shown:
+        if self._places is not None:
             self._look_at_databases(self._places)
         self._sample()
         if now != self._second:
@@ -89,7 +92,7 @@ class Observer:
                 self.recent.take(self._listeners.sums(), now - 1)
             self._listeners.sample(self._every())
 
-    def _look_at_databases(self, places: Places) -> None:
+    def _look_at_databases(self, places: "Places") -> None:
         config = self._library.config
         files = tuple((str(path), fingerprint_of(str(path))) for path in config.database_files())
         places.configure(files, config.geo.overrides)
@@ -104,9 +107,15 @@ class Observer:
         events = sorted(self._listeners.sampled())  # by the time: they come from several threads
         located = PLACES_PER_SECOND * TURN_SECONDS / max(len(events), 1)
         for event in events:
-            if self._is_shown and random() < located:
-                place = self._places.place(read(event.query), event.client)
-                self.recent.see(country(place), max(1, round(event.weight / min(located, 1))), event.now)
+            if self._places is not None and random() < located:
+                country = self._places.country(read(event.query), event.client)
+                self.recent.see(country, max(1, round(event.weight / min(located, 1))), event.now)
         for writer in self.writers:
             share = writer.share
             writer.take([event for event in events if random() < share * event.weight])
+
+
+def _places(say: Sayer) -> "Places":
+    from geodns.traffic.places import Places  # with numpy, whose 20 MB others do without
+
+    return Places(say.rarely)

@@ -48,6 +48,11 @@ class Places:
                 return place
         return self._find(parse(client))[0]
 
+    def country(self, query: Query | None, client: str) -> str:
+        """The geo code of that place's country, else of its continent; "" where nobody knows."""
+        place = self.place(query, client)
+        return f"{place.continent}-{place.country}" if place.continent and place.country else place.continent
+
     def _find(self, address: Address) -> tuple[Place, bool]:
         address = canonical(address)  # all of IPv4 that IPv6 has in itself is in one network of it
         network = (address.family, address.value >> WIDTH[address.family] - NETWORK_BITS[address.family])
@@ -63,8 +68,3 @@ class Places:
         if len(self._known) > NETWORKS_KEPT:
             self._known.popitem(last=False)
         return known
-
-
-def country(place: Place) -> str:
-    """The geo code of a place's country, else of its continent; "" where nobody knows."""
-    return f"{place.continent}-{place.country}" if place.continent and place.country else place.continent

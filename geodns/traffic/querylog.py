@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dns.exception
 import dns.message
@@ -28,11 +28,13 @@ from geodns.engine.wire import Query, read
 from geodns.geo.place import Place
 from geodns.name import Name
 from geodns.traffic.event import NANOSECONDS, Event
-from geodns.traffic.places import Places
 from geodns.traffic.recent import rcode_label, zone_label
 from geodns.traffic.rotate import RotatingFile
 from geodns.traffic.writer import Writer
 from geodns.zone.rdata import type_name
+
+if TYPE_CHECKING:
+    from geodns.traffic.places import Places
 
 VALUES_MAX = 20  # told of one answer
 ANSWERS_KEPT = 4096  # whose values are remembered, in a megabyte or two
@@ -52,14 +54,14 @@ class QueryLog(Writer):
         self,
         settings: Settings,
         snapshot: Callable[[], Snapshot | None],
-        look_at_databases: Callable[[Places], None],
+        look_at_databases: "Callable[[Places], None]",
         say_rarely: Callable[[str, str], None],
     ) -> None:
         super().__init__(say_rarely)
         self.settings = settings
         self._snapshot = snapshot
         self._look_at_databases = look_at_databases
-        self._places = Places(say_rarely)
+        self._places: Places | None = None
         self._file: RotatingFile | None = None
 
     @property
@@ -82,17 +84,21 @@ class QueryLog(Writer):
         if not events:
             self._file.look()
             return 0
+        if self._places is None:
+            from geodns.traffic.places import Places  # with numpy, whose 20 MB only a log needs
+
+            self._places = Places(self._say_rarely)
         self._look_at_databases(self._places)
-        lines = list(self._lines(events))
+        lines = list(self._lines(events, self._places))
         if lines:
             self._file.write(b"".join(lines))
         return len(lines)
 
-    def _lines(self, events: Sequence[Event]) -> Iterator[bytes]:
+    def _lines(self, events: Sequence[Event], places: "Places") -> Iterator[bytes]:
         settings = self.settings
         for event in events:
             query = read(event.query)
-            place = self._places.place(query, event.client)
+            place = places.place(query, event.client)
             codes = place.codes()
             if settings.places and not set(settings.places).intersection(codes):
                 continue

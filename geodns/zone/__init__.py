@@ -15,8 +15,6 @@ from pathlib import Path
 
 from geodns.name import BadName, Name
 from geodns.problems import Problem
-from geodns.zone import parse
-from geodns.zone.checks import check
 from geodns.zone.files import zone_file_name, zone_files, zone_name
 from geodns.zone.model import CheckedZone, Zone
 from geodns.zone.source import Source, read_file
@@ -24,7 +22,6 @@ from geodns.zone.source import Source, read_file
 __all__ = [
     "CheckedZone",
     "Zone",
-    "check",
     "load",
     "load_source",
     "load_text",
@@ -69,6 +66,10 @@ def load_source(
     source: Source, apex: Name, serial: int | None = None, *, local: bool = False
 ) -> tuple[CheckedZone | None, list[Problem]]:
     """As `load_text`, of a Source whose entries are still to be read."""
+    # here, since a process that only serves does without, and starts in less time
+    from geodns.zone import parse
+    from geodns.zone.checks import check
+
     collecting = gc.isenabled()
     gc.disable()  # a zone is many small objects without cycles; looking for some takes a third of the time
     try:

@@ -66,7 +66,8 @@ from geodns.zone.source import Items, Mapping, Node, Text, shorten
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # deferred: a process makes the validators that it uses, and not those of the parts once more
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class LocationForm(_Form):
@@ -144,7 +145,7 @@ class PoolValueForm(_Form):
 class SiteForm(BaseModel):
     """A value of a pool of $zone: the data of one site, by record type (A, AAAA, HTTPS, ...)."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     weight: Weight | None = Field(
         default=None,
@@ -272,7 +273,7 @@ class DynamicForm(_Form):
 class OctodnsForm(BaseModel):
     """octoDNS's own settings of a record; keys of its providers are left alone."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     lenient: Flag = Field(
         default=False, description="the author knows: warnings about this record are not told"

@@ -16,7 +16,8 @@ from geodns.engine.answer import answer
 from geodns.engine.snapshot import Snapshot
 from geodns.name import Name
 from geodns.table.compile import compile_zone, link
-from geodns.zone import check, load_text
+from geodns.zone import load_text
+from geodns.zone.checks import check
 from geodns.zone.model import CheckedZone, Zone
 from geodns.zone.rfc1035 import read_text
 from tests import goldens
@@ -146,10 +147,11 @@ def compare(program: str, checked: dict[str, CheckedZone], folder: Path) -> None
                 for edns in (0, False):
                     packet = dns.message.make_query(name, rtype, use_edns=edns).to_wire()
                     client.send(packet)
-                    theirs = Said.of(client.recv(65535))
+                    theirs = client.recv(65535)
                     ours = answer(packet, "127.0.0.1", snapshot, 0, NOW)
                     assert ours is not None
-                    same_or_known(program, f"{name} {rtype} edns={edns}", Said.of(ours), theirs)
+                    if ours != theirs:  # to read them takes longer than to ask
+                        same_or_known(program, f"{name} {rtype} edns={edns}", Said.of(ours), Said.of(theirs))
                     asked += 1
     assert asked > 100
 

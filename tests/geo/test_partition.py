@@ -6,6 +6,7 @@ import subprocess
 import sys
 from array import array
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +41,7 @@ from tests.geo.mmdb import write
 
 DATA = Path(__file__).parent / "data"
 DATABASE_FILE = Database(DATA / "test-small.mmdb")
+DATABASE_FILE.lookup = lru_cache(maxsize=1 << 16)(DATABASE_FILE.lookup)  # the same borders again and again
 LAYER = DATABASE_FILE.layer()
 NETWORKS = [
     parse_prefix(network["network"])

@@ -21,6 +21,7 @@ OWN = "192.0.2.80"  # the record's own value
 INTERVAL = 0.2
 FALL = 3
 RISE = 2
+POLL_SECONDS = 0.005  # between looks
 SLACK_SECONDS = 1.0  # beside interval x fall, as promised
 COMMAND_SECONDS = 1.0  # from the end of a command to the answers, as promised
 
@@ -71,6 +72,7 @@ def until(condition: Callable[[], bool]) -> float:
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < PATIENCE_SECONDS
+        time.sleep(POLL_SECONDS)
     return time.monotonic() - began
 
 

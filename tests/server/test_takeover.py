@@ -52,7 +52,10 @@ def test_an_upgrade_under_load_loses_nothing(
     """
     running = stack.enter_context(serving(folder, "--engine", engines[0]))
     (port,) = running.ports()
-    with Load(port, per_connection=50) as load, Load(port, per_connection=1) as more:
+    with (
+        Load(port, per_connection=50) as load,
+        Load(port, per_connection=1) as more,
+    ):
         for version, engine in enumerate(engines[1:], 2):
             write_zone(folder / "zones", version)
             listen = (f"127.0.0.1:{port}",)

@@ -7,8 +7,8 @@ import pytest
 
 from geodns.name import Name
 from geodns.problems import Severity
-from geodns.zone import check, load_text
-from geodns.zone.checks import CHECKS
+from geodns.zone import load_text
+from geodns.zone.checks import CHECKS, check
 from geodns.zone.files import CHECKS as FILE_CHECKS
 from geodns.zone.model import Mark, RRset, Zone
 from geodns.zone.parse import CHECKS as PARSE_CHECKS
