@@ -55,22 +55,23 @@ class Native:
     ) -> bytes | None:
         """The answer to `packet`, or None for what gets none."""
         self.publish(snapshot)
-        if self.engine.hands_over(packet):
+        found = self.engine.answer(packet, client, draw, now, stream)
+        if found is None and self.engine.hands_over(packet):
             return answer(packet, client, snapshot, draw, now, stream)
-        return self.engine.answer(packet, client, draw, now, stream)
+        return found
 
     def left(
         self, packet: bytes, client: str, snapshot: Snapshot, draw: int, now: int
     ) -> tuple[bytes, int, int, list[tuple[bytes, str]]] | None:
         """What the query leaves behind: the zone's apex, type, rcode, pools; None for silence."""
         self.publish(snapshot)
-        if self.engine.hands_over(packet):
+        found = self.engine.left(packet, client, draw, now)
+        if found is None:
+            if not self.engine.hands_over(packet):
+                return None
             left = Left()
             answer(packet, client, snapshot, draw, now, left=left)
             return b"" if left.zone is None else left.zone.apex, left.qtype, left.rcode, left.pools
-        found = self.engine.left(packet, client, draw, now)
-        if found is None:
-            return None
         zone, qtype, rcode, pools = found
         zones, known = self._names
         return zones.get(zone, b""), qtype, rcode, [known[pool] for pool in pools]

@@ -5,7 +5,8 @@
 //!     packet --wire::read--> Query --lookup::find--> Plan --choose--> Plan --assemble--> packet
 //!
 //! The files have the names of those in `geodns/engine`, which is the definition: whatever differs is a bug here.
-//! Queries are answered without Python, without its lock and without a lock of ours.
+//! Queries are answered without Python, without its lock and without a lock of ours; what is for a service in Python
+//! (another opcode, a transfer, the CHAOS class) is handed to it by `handoff`, and no other query waits for that.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

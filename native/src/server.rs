@@ -53,8 +53,8 @@ impl Service for Live {
         limiter.limit(question.packet, question.client, held, question.now, out)
     }
 
-    fn servfail(packet: &[u8], out: &mut Vec<u8>) -> bool {
-        servfail(packet, out) == Outcome::Answered
+    fn servfail(packet: &[u8], out: &mut Vec<u8>) -> Outcome {
+        servfail(packet, out)
     }
 }
 
@@ -106,9 +106,10 @@ impl Handed {
 #[pyclass(frozen, module = "geodns._native")]
 pub struct Server {
     service: Arc<Live>,
+    /// Of each socket's thread.
     udp_books: Vec<Arc<Books>>,
     tcp_books: Vec<Arc<Books>>,
-    /// Of the one thread of Python's that replies to what is handed over.
+    /// Of the one thread of Python's that replies to what is handed over: what it counts is of UDP only.
     handed_books: Arc<Books>,
     wanted: Arc<Wanted>,
     room: Mutex<Vec<u8>>,
@@ -246,8 +247,7 @@ impl Server {
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let found = PyDict::new(py);
         for (name, books) in self.books() {
-            let handed = [&self.handed_books]; // which has what is of UDP only
-            let all = books.iter().chain(handed.into_iter().filter(|_| name == "udp"));
+            let all = books.iter().chain((name == "udp").then_some(&self.handed_books));
             let mut sums: BTreeMap<String, u64> = sums(all.map(|books| &books.counters)).into_iter().collect();
             sums.insert("unsampled".to_owned(), books.iter().map(|books| books.ring.dropped.get()).sum());
             sums.insert("uncounted".to_owned(), books.iter().map(|books| books.tally.uncounted.get()).sum());

@@ -51,8 +51,8 @@ pub trait Service: Send + Sync + 'static {
         Verdict::Send
     }
 
-    /// Put SERVFAIL for this packet into `out`, which is empty; false for what gets no answer.
-    fn servfail(packet: &[u8], out: &mut Vec<u8>) -> bool;
+    /// Put SERVFAIL for this packet into `out`, which is empty.
+    fn servfail(packet: &[u8], out: &mut Vec<u8>) -> Outcome;
 }
 
 /// Everything that an answer depends on besides the snapshot.
@@ -217,7 +217,7 @@ impl<'a, S: Service> Asking<'a, S> {
         self.say(packet, client, out, |_, question, out, left| {
             left.clear();
             left.set_rcode(SERVFAIL);
-            if S::servfail(question.packet, out) { Outcome::Answered } else { Outcome::Silent }
+            S::servfail(question.packet, out)
         })
     }
 
@@ -282,8 +282,7 @@ impl<'a, S: Service> Asking<'a, S> {
         ));
         out.clear();
         // What made the engine fail may do so again.
-        let is_answered = catch_unwind(AssertUnwindSafe(|| S::servfail(packet, out))).unwrap_or(false);
-        if is_answered { Outcome::Answered } else { Outcome::Silent }
+        catch_unwind(AssertUnwindSafe(|| S::servfail(packet, out))).unwrap_or(Outcome::Silent)
     }
 }
 
@@ -365,10 +364,10 @@ pub(crate) mod tests {
             }
         }
 
-        fn servfail(packet: &[u8], out: &mut Vec<u8>) -> bool {
+        fn servfail(packet: &[u8], out: &mut Vec<u8>) -> Outcome {
             out.extend_from_slice(b"servfail ");
             out.extend_from_slice(packet);
-            true
+            Outcome::Answered
         }
     }
 

@@ -472,7 +472,6 @@ impl<'a, S: Service> Worker<'a, S> {
         for (token, reply) in replies {
             self.replied(token, reply.as_deref());
         }
-        let post = &self.gate.threads[self.index];
         if let (Some(patience), None) = (post.patience.get(), self.drain_until) {
             self.drain_until = Some(Instant::now() + *patience);
             for listener in self.listeners {
