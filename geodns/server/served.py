@@ -155,7 +155,7 @@ class Served:
         now = received // NANOSECONDS
         try:
             return self.answer(packet, client, self.snapshot, draw, now, stream, None, left)
-        except Drained as drained:  # TCP clients are answered until their connections end
+        except Drained as drained:  # a UDP socket's last query; TCP clients until their connections end
             return self.answer(packet, client, drained.snapshot, draw, now, stream, None, left)
         except Exception as error:
             return self.failed(packet, client, error, left)

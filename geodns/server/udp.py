@@ -182,13 +182,10 @@ class UdpServer:
         if peer is None:  # what a socket that was shut down reads
             return True
         is_over = isinstance(error, Drained)
-        if isinstance(error, Drained):
+        if is_over:
             self._stopping = True
             number, received = getrandbits(DRAW_BITS), time.time_ns()
-            now = received // NANOSECONDS
-            reply = self._served.answer(
-                packet, peer[0], error.snapshot, number, now, False, None, self.tally.left
-            )
+            reply = self._served.reply(packet, peer[0], number, received, False, self.tally.left)
             if self._served.is_limiting and reply is not None:
                 reply = self._served.limit(packet, peer[0], reply)
             self.tally.answered(packet, peer[0], peer[1], number, received, False, reply)
