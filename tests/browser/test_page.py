@@ -82,6 +82,16 @@ class Page:
     def active(self, attribute: str) -> str:
         return self.driver.switch_to.active_element.get_attribute(attribute) or ""
 
+    def write(self, css: str, *keys: str) -> None:
+        """In place of what a field has."""
+        self.find(css).clear()
+        self.find(css).send_keys(*keys)
+
+    def edit(self, field: str) -> None:
+        """Open the form, and wait until it has this field."""
+        self.find("#tab-edit").click()
+        self.until(lambda: self.driver.find_elements(By.ID, field))
+
     def choose(self, record: str) -> None:
         self.until(lambda: record in [option.text for option in Select(self.find("#record")).options])
         Select(self.find("#record")).select_by_visible_text(record)
@@ -199,11 +209,9 @@ def test_what_would_a_user_get(page: Page) -> None:
     """A country by its name or by a click, an address, and what is neither."""
     page.find("#who").send_keys("Germany", Keys.ENTER)
     page.says("#asked", "192.0.2.10", "Germany)", "yes: ")
-    page.find("#who").clear()
-    page.find("#who").send_keys("127.1.2.3", Keys.ENTER)
+    page.write("#who", "127.1.2.3", Keys.ENTER)
     page.says("#asked", "192.0.2.20", "127.1.2.3 is in the subnet 127.1.0.0/16")
-    page.find("#who").clear()
-    page.find("#who").send_keys("nowhere", Keys.ENTER)
+    page.write("#who", "nowhere", Keys.ENTER)
     page.says("#asked .problems", "nowhere")
     page.find("#AU").click()
     page.says("#asked", "in Australia")
@@ -226,12 +234,9 @@ def give_token(page: Page) -> None:
 def test_an_edit(page: Page) -> None:
     """The form, the diff before anything is written, the file with its comments after, and the map."""
     give_token(page)
-    page.find("#tab-edit").click()
-    page.until(lambda: page.driver.find_elements(By.ID, "f-ttl"))
-    page.find("#f-ttl").clear()
-    page.find("#f-ttl").send_keys("30")
-    page.find("#f-pool-2").clear()
-    page.find("#f-pool-2").send_keys("fra", Keys.ENTER)
+    page.edit("f-ttl")
+    page.write("#f-ttl", "30")
+    page.write("#f-pool-2", "fra", Keys.ENTER)
     page.says("#edited .diff", "-  ttl: 60", "+  ttl: 30")
     file = page.folder / "zones" / "example.com.yaml"
     assert ZONE == file.read_text()
@@ -246,8 +251,7 @@ def test_an_edit(page: Page) -> None:
 def test_a_pool_is_placed_on_the_map(page: Page) -> None:
     """By keyboard: the pool's place becomes the middle of the country."""
     give_token(page)
-    page.find("#tab-edit").click()
-    page.until(lambda: page.driver.find_elements(By.ID, "f-at-iad"))
+    page.edit("f-at-iad")
     page.find("#f-at-iad").find_element(By.XPATH, "ancestor::div/button").click()
     page.press("j")
     while "Japan" not in page.active("aria-label"):
@@ -262,10 +266,8 @@ def test_a_pool_is_placed_on_the_map(page: Page) -> None:
 def test_pools_and_rules_come_and_go(page: Page) -> None:
     """A pool and a rule are added, rules change places, and a pool goes with its rule: all in one diff."""
     give_token(page)
-    page.find("#tab-edit").click()
-    page.until(lambda: page.driver.find_elements(By.ID, "f-new"))
-    page.find("#f-ttl").clear()
-    page.find("#f-ttl").send_keys("30")
+    page.edit("f-new")
+    page.write("#f-ttl", "30")
     page.find("#f-new").send_keys("lhr", Keys.ENTER)
     assert "f-pv-lhr" == page.active("id")
     page.press("192.0.2.30")
@@ -273,8 +275,7 @@ def test_pools_and_rules_come_and_go(page: Page) -> None:
     page.find("#f-rule").click()
     assert "f-who-2" == page.active("id")
     page.press("EU-GB")
-    page.find("#f-pool-2").clear()
-    page.find("#f-pool-2").send_keys("lhr")
+    page.write("#f-pool-2", "lhr")
     page.find("#f-up-2").click()
     assert ("f-who-1", "EU-GB") == (page.active("id"), page.active("value"))
     page.find("#f-off-0").click()
@@ -301,8 +302,7 @@ def test_a_plain_record_is_steered(page: Page) -> None:
     """Its first pool makes a rule for everybody; without the pool it is as it was."""
     give_token(page)
     page.choose("plain A")
-    page.find("#tab-edit").click()
-    page.until(lambda: page.driver.find_elements(By.ID, "f-new"))
+    page.edit("f-new")
     page.find("#f-new").send_keys("fra")
     page.find("#f-add").click()
     page.find("#f-rm-fra").click()
@@ -322,13 +322,10 @@ def test_a_plain_record_is_steered(page: Page) -> None:
 def test_a_conflict_and_an_error(page: Page) -> None:
     """Who edits what somebody else has changed meanwhile is told, and so are the problems of a bad record."""
     give_token(page)
-    page.find("#tab-edit").click()
-    page.until(lambda: page.driver.find_elements(By.ID, "f-pool-0"))
-    page.find("#f-pool-0").clear()
-    page.find("#f-pool-0").send_keys("lhr", Keys.ENTER)
+    page.edit("f-pool-0")
+    page.write("#f-pool-0", "lhr", Keys.ENTER)
     page.says("#edited .problems", "lhr")
-    page.find("#f-pool-0").clear()
-    page.find("#f-pool-0").send_keys("fra")
+    page.write("#f-pool-0", "fra")
     (page.folder / "zones" / "example.com.yaml").write_text(ZONE + "new: {type: A, value: 192.0.2.2}\n")
     page.press(Keys.ENTER)
     page.says("#edited", "Conflict")
@@ -337,8 +334,7 @@ def test_a_conflict_and_an_error(page: Page) -> None:
 
 def test_without_a_token_nothing_is_written(page: Page) -> None:
     """The page asks for the token, and the file stays as it is."""
-    page.find("#tab-edit").click()
-    page.until(lambda: page.driver.find_elements(By.ID, "f-ttl"))
+    page.edit("f-ttl")
     page.find("#f-ttl").send_keys("9", Keys.ENTER)
     page.until(lambda: page.find("#token-form").is_displayed())
     assert ZONE == (page.folder / "zones" / "example.com.yaml").read_text()
