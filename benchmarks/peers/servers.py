@@ -222,14 +222,14 @@ def _pdns_geo(job: Job) -> list[str]:
     for index, values in enumerate(expected["geo"]):
         name = f"g{index:03d}.{apex}"
         for code, address in values.items():
-            place = ".".join(reversed(code.lower().split("-")))
+            # One label: with dots, IN's would be an empty name above MH's, and PowerDNS would answer with nothing.
             lines += [
-                f"    {place}.{name}:",
+                f"    {code.lower()}.{name}:",
                 "      - a:",
                 f"          content: {address}",
                 "          ttl: 60",
             ]
-        ways = [f"{place}.{name}" for place in ("%re.%cc.%cn", "%cc.%cn", "%cn", "default")]
+        ways = [f"{place}.{name}" for place in ("%cn-%cc-%re", "%cn-%cc", "%cn", "default")]
         services.append(f"    {name}: [{', '.join(repr(way) for way in ways)}]")
     (job.folder / "geo.yaml").write_text("\n".join([*lines, "  services:", *services]) + "\n")
     return [f"--config-dir={job.folder}", f"--config-name={_pdns_config('pdns-geo.conf', job)}"]
