@@ -11,10 +11,12 @@ use crate::batch::{BATCH, prefetch};
 use crate::partition::Partition;
 use crate::shape::{NO_CHOICE, Zone};
 use crate::snapshot::{NodeAt, Snapshot};
-use crate::wire::peek;
+use crate::wire::{KeyRoom, peek};
 
 /// Of fewer queries, each waits for its own memory as long as for that of all.
 const FEWEST: usize = 4;
+/// Without ECS in the first of a batch it is taken for one without: looking at each costs what the others gain.
+const LOOKED_AT: usize = 16;
 
 /// How far one query's way is known.
 #[derive(Clone, Copy)]
@@ -31,16 +33,17 @@ struct Way<'a> {
 pub fn look_ahead<'a>(snapshot: &Snapshot, count: usize, packet: impl Fn(usize) -> &'a [u8]) {
     let table = &snapshot.table;
     let Some(any) = table.zones.first() else { return };
-    if count < FEWEST || !(0..count).any(|at| peek(packet(at)).is_some()) {
+    if count < FEWEST || !(0..count.min(LOOKED_AT)).any(|at| peek(packet(at)).is_some()) {
         return;
     }
+    let mut room = KeyRoom::default();
     let nowhere = NodeAt { zone: 0, node: 0 };
     let mut ways = [Way { hash: 0, qtype: 0, subnet: 0, at: nowhere, zone: any, plan: 0 }; BATCH];
     let mut known = 0;
     for at in 0..count.min(BATCH) {
         if let Some(peek) = peek(packet(at)) {
             let way = &mut ways[known];
-            (way.hash, way.qtype, way.subnet) = (table.hash(peek.key.as_slice()), peek.qtype, peek.subnet);
+            (way.hash, way.qtype, way.subnet) = (table.hash(room.lower(peek.name)), peek.qtype, peek.subnet);
             known += 1;
         }
     }

@@ -13,7 +13,7 @@ use crate::shape::{self, FLAG_AA, NO_CHOICE, PlanAt, Zone};
 use crate::snapshot::{Snapshot, UDP_SIZE_MAX_DEFAULT, is_under};
 use crate::steer::TTL_UNBOUND;
 use crate::wire::{
-    BADCOOKIE, CLASS_CH, CLASS_IN, FORMERR, HEADER_OCTETS, Key, NAME_OCTETS_MAX, NOERROR, NOTIMP, Query, REFUSED,
+    BADCOOKIE, CLASS_CH, CLASS_IN, FORMERR, HEADER_OCTETS, KeyRoom, NAME_OCTETS_MAX, NOERROR, NOTIMP, Query, REFUSED,
     SERVFAIL, TYPE_ANY, TYPE_AXFR, TYPE_CNAME, TYPE_IXFR, TYPE_OPT, YXDOMAIN, read,
 };
 
@@ -57,7 +57,8 @@ pub fn answer(
 ) -> Outcome {
     out.clear();
     left.clear();
-    let Some(query) = read(packet) else { return Outcome::Silent };
+    let mut room = KeyRoom::default();
+    let Some(query) = read(packet, &mut room) else { return Outcome::Silent };
     if query.rcode == NOTIMP {
         return Outcome::HandOver;
     }
@@ -109,7 +110,8 @@ pub fn answer(
 /// What a client is told that is over its limit: to come by TCP, or with the cookie that this has.
 pub fn curtailed(packet: &[u8], client: IpAddr, snapshot: &Snapshot, now: u64, out: &mut Vec<u8>) -> Outcome {
     out.clear();
-    let Some(query) = read(packet) else { return Outcome::Silent };
+    let mut room = KeyRoom::default();
+    let Some(query) = read(packet, &mut room) else { return Outcome::Silent };
     let mut flags = query.rcode | FLAG_TC;
     let ours = query.cookie.filter(|_| query.rcode == NOERROR);
     let cookie = ours.and_then(|cookie| cookie_for(cookie, client, &snapshot.cookie_secrets, now));
@@ -124,7 +126,8 @@ pub fn curtailed(packet: &[u8], client: IpAddr, snapshot: &Snapshot, now: u64, o
 /// What to say when the engine itself failed on `packet`.
 pub fn servfail(packet: &[u8], out: &mut Vec<u8>) -> Outcome {
     out.clear();
-    let Some(query) = read(packet) else { return Outcome::Silent };
+    let mut room = KeyRoom::default();
+    let Some(query) = read(packet, &mut room) else { return Outcome::Silent };
     let message = Message::new(&query, out);
     message.finish(packet, &query, SERVFAIL, &Options::default(), UDP_SIZE_MAX_DEFAULT, false);
     Outcome::Answered
@@ -141,7 +144,7 @@ enum Said {
 }
 
 fn ask(query: &Query<'_>, snapshot: &Snapshot) -> Said {
-    let (key, qtype) = (query.key.as_slice(), query.qtype);
+    let (key, qtype) = (query.key, query.qtype);
     if qtype == TYPE_OPT || (TYPE_META_FIRST..TYPE_ANY).contains(&qtype) {
         return match qtype {
             TYPE_IXFR | TYPE_AXFR => Said::HandOver,
@@ -191,6 +194,7 @@ impl<'a> Walk<'a, '_> {
     /// Add everything that `found` leads to.
     fn follow(&mut self, query: &Query<'_>, mut found: Found, message: &mut Message<'a>, scratch: &mut Scratch) {
         let mut name = Name::new(&query.question[..query.name_octets]);
+        let mut room = KeyRoom::default();
         let mut used = [None; DNAME_CHAIN_MAX];
         for turn in 0..DNAME_CHAIN_MAX {
             let place = NameAt { at: name.at, octets: name.len };
@@ -222,13 +226,13 @@ impl<'a> Walk<'a, '_> {
                 }
                 Redirected::Broken => return,
             }
-            let key = Key::new(name.as_slice());
+            let key = room.lower(name.as_slice());
             let apex = dname.apex.of(&zone_of(self.snapshot, zone).octets);
-            if query.qtype == TYPE_CNAME || query.qtype == TYPE_ANY || !is_under(key.as_slice(), apex) {
+            if query.qtype == TYPE_CNAME || query.qtype == TYPE_ANY || !is_under(key, apex) {
                 return;
             }
             used[turn] = Some(found);
-            match find(&self.snapshot.table, key.as_slice(), query.qtype) {
+            match find(&self.snapshot.table, key, query.qtype) {
                 Some(following) if !used.contains(&Some(following)) => found = following,
                 // the resolver has this DNAME now, and sees the circle as well as we do
                 _ => return,

@@ -15,7 +15,7 @@ use siphasher::sip::SipHasher24;
 use crate::answer::{Outcome, curtailed};
 use crate::cookie::is_valid;
 use crate::snapshot::Snapshot;
-use crate::wire::read;
+use crate::wire::{KeyRoom, read};
 
 /// Response classes.
 pub const CLASSES: usize = 5;
@@ -344,7 +344,8 @@ fn has_cookie(packet: &[u8], client: IpAddr, snapshot: &Snapshot, now: u64) -> b
     if packet.get(10..12).is_none_or(|count| count == [0, 0]) {
         return false;
     }
-    let cookie = read(packet).and_then(|query| query.cookie);
+    let mut room = KeyRoom::default();
+    let cookie = read(packet, &mut room).and_then(|query| query.cookie);
     cookie.is_some_and(|cookie| is_valid(cookie, client, &snapshot.cookie_secrets, now))
 }
 

@@ -87,30 +87,22 @@ impl ClientSubnet<'_> {
     }
 }
 
-/// A lower-case name in wire form, in a place of its own.
-#[derive(Clone, Copy)]
-pub struct Key {
-    octets: [u8; NAME_OCTETS_MAX],
-    len: u8,
+/// Room for a lower-case name. It belongs to who reads a query, so that no name is copied once it is written there.
+pub struct KeyRoom([u8; NAME_OCTETS_MAX]);
+
+impl Default for KeyRoom {
+    fn default() -> KeyRoom {
+        KeyRoom([0; NAME_OCTETS_MAX])
+    }
 }
 
-impl Key {
-    /// The root's.
-    pub const ROOT: Key = Key { octets: [0; NAME_OCTETS_MAX], len: 1 };
-
-    /// Of a name of at most NAME_OCTETS_MAX octets.
-    pub fn new(name: &[u8]) -> Key {
-        let mut key = Key::ROOT;
-        key.len = name.len() as u8;
-        for (lower, octet) in key.octets.iter_mut().zip(name) {
+impl KeyRoom {
+    /// A name in wire form, of at most NAME_OCTETS_MAX octets, in lower case.
+    pub fn lower(&mut self, name: &[u8]) -> &[u8] {
+        for (lower, octet) in self.0.iter_mut().zip(name) {
             *lower = octet.to_ascii_lowercase();
         }
-        key
-    }
-
-    /// The octets.
-    pub fn as_slice(&self) -> &[u8] {
-        &self.octets[..usize::from(self.len)]
+        &self.0[..name.len()]
     }
 }
 
@@ -122,8 +114,8 @@ pub struct Query<'a> {
     pub rcode: u16,
     /// The question section, echoed as it came (RFC 4343: case stays).
     pub question: &'a [u8],
-    /// The name, lower-case.
-    pub key: Key,
+    /// The name, lower-case, in wire form.
+    pub key: &'a [u8],
     /// Of the name.
     pub name_octets: usize,
     /// Of the question.
@@ -147,9 +139,9 @@ pub struct Query<'a> {
 }
 
 /// What a glance at a query with ECS says.
-pub struct Peek {
-    /// The name, lower-case.
-    pub key: Key,
+pub struct Peek<'a> {
+    /// The name as it came, in wire form.
+    pub name: &'a [u8],
     /// Of the question.
     pub qtype: u16,
     /// The IPv4 address, zeros behind the prefix.
@@ -158,7 +150,7 @@ pub struct Peek {
 
 /// A guess at what `read` will find, for a packet with one question and behind it an OPT record whose first option is
 /// ECS for IPv4, as resolvers send it; None for all others.
-pub fn peek(packet: &[u8]) -> Option<Peek> {
+pub fn peek(packet: &[u8]) -> Option<Peek<'_>> {
     let end = walk(packet, HEADER_OCTETS, false)?;
     let [_, _, _, _, opt @ ..] = packet.get(end..)? else { return None };
     let [0, 0, 41, _, _, _, _, _, _, _, _, 0, 8, 0, length, 0, 1, _, 0, address @ ..] = opt else { return None };
@@ -167,7 +159,7 @@ pub fn peek(packet: &[u8]) -> Option<Peek> {
         *octet = *given;
     }
     let subnet = u32::from_be_bytes(subnet);
-    Some(Peek { key: Key::new(&packet[HEADER_OCTETS..end]), qtype: word(packet, end), subnet })
+    Some(Peek { name: &packet[HEADER_OCTETS..end], qtype: word(packet, end), subnet })
 }
 
 fn word(packet: &[u8], at: usize) -> u16 {
@@ -175,7 +167,7 @@ fn word(packet: &[u8], at: usize) -> u16 {
 }
 
 /// The query in `packet`, or None for what gets no answer: too short, or an answer itself (QR=1).
-pub fn read(packet: &[u8]) -> Option<Query<'_>> {
+pub fn read<'a>(packet: &'a [u8], room: &'a mut KeyRoom) -> Option<Query<'a>> {
     if packet.len() < HEADER_OCTETS || packet[2] & 0x80 != 0 {
         return None;
     }
@@ -183,7 +175,7 @@ pub fn read(packet: &[u8]) -> Option<Query<'_>> {
         opcode_rd: u16::from(packet[2] & 0x79) << 8,
         rcode: NOERROR,
         question: &[],
-        key: Key::ROOT,
+        key: &[0],
         name_octets: 0,
         qtype: 0,
         qclass: 0,
@@ -203,7 +195,7 @@ pub fn read(packet: &[u8]) -> Option<Query<'_>> {
             query.rcode = if is_other { NOTIMP } else { FORMERR };
             return Some(query);
         };
-        query.key = Key::new(&packet[HEADER_OCTETS..end]);
+        query.key = room.lower(&packet[HEADER_OCTETS..end]);
         query.name_octets = end - HEADER_OCTETS;
         at = end + 4;
         query.question = &packet[HEADER_OCTETS..at];
