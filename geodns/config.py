@@ -468,8 +468,9 @@ class Limits(_Part):
     udp_answer_octets: int = Field(
         default=1232,
         ge=512,
-        le=4096,
-        description="larger answers go over TCP; DNS flag day 2020: 1280 less the headers",
+        le=1400,
+        description="larger answers go over TCP, and none is fragmented (RFC 9715); DNS flag day 2020: 1280 "
+        "less the headers, more is lost on a path with less room",
     )
     udp_receive_buffer_octets: int = Field(
         default=4 << 20,

@@ -26,7 +26,7 @@ _SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
-_PMTUDISC_OMIT = 5
+_PMTUDISC_PROBE = 3
 
 
 _NONE: dict[tuple[str, Listen], socket.socket] = {}
@@ -174,14 +174,14 @@ def _prepare_udp(sock: socket.socket, listen: Listen, receive_buffer_octets: int
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_octets)
     if not _LINUX:
         return
-    # Ignore what ICMP says of the path's MTU: anybody can forge it, make us fragment answers, and put a
-    # fragment of their own in the place of ours (RFC 9715; "Fragmentation Considered Poisonous"). Our answers
-    # fit 1232 octets, so that nothing is lost by it.
+    # RFC 9715 section 3.1: no answer is fragmented, by us or on its way, so that nobody puts a fragment of
+    # their own in the place of ours; and what ICMP says of the path's MTU, which anybody can forge, counts
+    # for nothing. Our answers fit: see limits.udp_answer_octets.
     with contextlib.suppress(OSError):
         if listen.is_v6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_OMIT)
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
         else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
     if listen.is_wildcard and listen.is_v6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     elif listen.is_wildcard:
