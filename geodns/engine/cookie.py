@@ -1,8 +1,8 @@
 """Server cookies: RFC 7873, in the form that RFC 9018 fixes, so that ns1 and ns2 may share a secret."""
 
-from ipaddress import ip_address
-
 from siphash24 import siphash24
+
+from geodns.geo.partition import octets_of
 
 CLIENT_OCTETS = 8
 SECRET_OCTETS = 16  # RFC 9018 section 4.4: SipHash-2-4 has a key of 128 bits
@@ -50,5 +50,5 @@ def _make(client_cookie: bytes, client: str, secret: bytes, now: int) -> bytes:
 
 def _signed(head: bytes, client: str, secret: bytes) -> bytes:
     # RFC 9018 section 4.4; the hash stands in the little-endian order of the SipHash reference code
-    digest: bytes = siphash24(head + ip_address(client).packed, key=secret).digest()
+    digest: bytes = siphash24(head + octets_of(client), key=secret).digest()
     return head + digest

@@ -16,7 +16,6 @@ depends on a key of this process: nobody can choose networks that meet in one se
 
 from array import array
 from enum import IntEnum
-from ipaddress import ip_address
 from typing import NamedTuple
 
 from siphash24 import siphash24
@@ -24,7 +23,8 @@ from siphash24 import siphash24
 from geodns.engine.answer import curtailed
 from geodns.engine.cookie import is_valid
 from geodns.engine.snapshot import Rrl, Snapshot
-from geodns.engine.wire import NOERROR, NXDOMAIN, read
+from geodns.engine.wire import HEADER_OCTETS, NOERROR, NXDOMAIN, OPTION_COOKIE, read
+from geodns.geo.partition import octets_of
 
 WAYS = 8  # buckets of a set: eight of 8 octets are a cache line
 LATE_SECONDS = 8  # a batch that began so long ago is late; what seems to be further back is a clock set back
@@ -35,9 +35,11 @@ LATE_SECONDS = 8  # a batch that began so long ago is late; what seems to be fur
 TOKENS_MAX = (1 << 19) - 1
 _SLIPPED_AT, _LIMITED_AT, _SEEN_AT, _TAG_AT = 19, 23, 24, 40
 _SLIPPED, _SECONDS = 0xF, 0xFFFF
+_SCORE_EMPTY = 1 << 17
 
 _FLAG_AA = 0x04
 _FLAG_TC = 0x02
+_COOKIE_CODE = OPTION_COOKIE.to_bytes(2)
 
 
 class ResponseClass(IntEnum):
@@ -106,16 +108,15 @@ class Buckets:
         digest = int.from_bytes(siphash24(octets, key=rrl.key).digest(), "little")
         tag = digest >> _TAG_AT or 1
         first = digest % self._sets * WAYS
-        chosen, best = first, -1
-        for place in range(first, first + WAYS):
-            word = self._words[place]
+        words = self._words[first : first + WAYS]
+        for place, word in enumerate(words, first):
             if word >> _TAG_AT == tag:
                 return place, tag
-            # An empty place first, then the longest unseen; of those the ones that are not limited.
-            score = 1 << 17 if not word else _elapsed(word, now) << 1 | ~word >> _LIMITED_AT & 1
-            if score > best:
-                chosen, best = place, score
-        return chosen, tag
+        # An empty place first, then the longest unseen; of those the ones that are not limited.
+        scores = [
+            _elapsed(word, now) << 1 | ~word >> _LIMITED_AT & 1 if word else _SCORE_EMPTY for word in words
+        ]
+        return first + scores.index(max(scores)), tag
 
 
 def spend(word: int, tag: int, rate: int, rrl: Rrl, now: int) -> tuple[int, Verdict, bool]:
@@ -177,6 +178,8 @@ def network_of(address: bytes, rrl: Rrl) -> bytes:
 
 def is_exempt(address: bytes, rrl: Rrl) -> bool:
     """Whether an address (4 or 16 octets) is in one of the networks that are not limited."""
+    if not rrl.exempt:
+        return False
     value = int.from_bytes(address)
     return any(
         len(network) == len(address) and (value ^ int.from_bytes(network)) >> 8 * len(address) - bits == 0
@@ -193,7 +196,7 @@ def limit(
     """
     rrl = snapshot.rrl
     assert rrl is not None
-    address = ip_address(client).packed
+    address = octets_of(client)
     response_class = class_of(reply)
     if is_exempt(address, rrl) or _has_cookie(packet, client, snapshot, now):
         return Limited(reply, Verdict.EXEMPT, response_class, False)
@@ -208,7 +211,7 @@ def limit(
 
 def _has_cookie(packet: bytes, client: str, snapshot: Snapshot, now: int) -> bool:
     """RFC 7873 section 5.2.5: whoever shows a cookie that we sent to this address is really there."""
-    if not packet[10] | packet[11]:  # without additional records there is no OPT
+    if _COOKIE_CODE not in packet[HEADER_OCTETS:]:  # most queries have none, and reading costs
         return False
     query = read(packet)
     return (

@@ -244,11 +244,16 @@ def subnet_of(family: int, value: int) -> tuple[int, int]:
     return value >> 72, 56
 
 
-def asker_subnet(asker: str) -> int:
-    """The number that stands for the subnet of an address as the socket gives it, without an interface.
+def octets_of(asker: str) -> bytes:
+    """The 4 or 16 octets of an address as the socket gives it, without an interface.
 
     Raises OSError for what is not an address.
     """
+    return inet_pton(AF_INET6 if ":" in asker else AF_INET, asker)
+
+
+def asker_subnet(asker: str) -> int:
+    """The number that stands for the subnet of an address that asked; see `octets_of`."""
     if ":" in asker:
         return subnet_of(6, int.from_bytes(inet_pton(AF_INET6, asker)))[0]
     return _V4_SUBNET | int.from_bytes(inet_pton(AF_INET, asker)) >> 8

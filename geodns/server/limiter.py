@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from geodns.engine.rrl import Buckets, ResponseClass, Verdict, limit, network_of
 from geodns.engine.snapshot import Rrl, Snapshot
+from geodns.geo.partition import octets_of
 from geodns.server.say import Sayer
 
 LOOK_SECONDS = 1.0  # between looks at which limits begin and end
@@ -56,7 +57,7 @@ class Limiter:
 
     def is_limited(self, rrl: Rrl, client: str, response_class: int, now: int) -> bool:
         """Whether a limit on this client's network that has begun has not ended."""
-        network = network_of(ip_address(client).packed, rrl)
+        network = network_of(octets_of(client), rrl)
         response = ResponseClass(response_class)
         return self._buckets is not None and self._buckets.is_limited(rrl, network, response, now)
 
