@@ -222,7 +222,7 @@ def _pdns_geo(job: Job) -> list[str]:
     for index, values in enumerate(expected["geo"]):
         name = f"g{index:03d}.{apex}"
         for code, address in values.items():
-            # One label: with dots, IN's would be an empty name above MH's, and PowerDNS would answer with nothing.
+            # One label: with dots, IN would be an empty name above MH, and PowerDNS would answer nothing.
             lines += [
                 f"    {code.lower()}.{name}:",
                 "      - a:",
