@@ -39,8 +39,8 @@ from extras import Extras, measure_extras
 from peers.servers import ALL, SERVERS, Job, Running, Server, free_port
 
 HERE = Path(__file__).resolve().parent
-ROUNDS = 5
-SECONDS = 2.0  # per server, workload and round; at 10 ms steps of CPU time an error of 0.5 %
+ROUNDS = 11  # many, as a busy moment of the machine makes a round worth little
+SECONDS = 1.0  # per server, workload and round; at 10 ms steps of CPU time an error of 1 %
 READY_SECONDS = 60.0
 CHECKED = 150  # answers checked per server and workload before anything is measured
 LOAD_RECORDS = 100_000
