@@ -378,7 +378,11 @@ class _File:
         if not is_only:
             start = self._text.rindex("-", 0, start)
         after = min(self._line_end(end) + len(self._newline), len(self._text))
-        return self._text[: self._line_start(start)] + self._text[after:]
+        before, rest = self._text[: self._line_start(start)], self._text[after:]
+        blank = self._newline * 2
+        if is_only and before.endswith(blank) and (not rest or rest.startswith(self._newline)):
+            before = before.removesuffix(self._newline)  # one blank line where there were two
+        return before + rest
 
     def _without_comma(self, start: int, end: int) -> str:
         following = re.compile(r"\s*,[ \t]*").match(self._text, end)

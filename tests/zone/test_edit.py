@@ -164,6 +164,19 @@ def test_comments_in_a_record() -> None:
     assert "EU: [203.0.113.10]     # Frankfurt" in after
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_what_comes_and_goes_leaves_nothing(newline: str) -> None:
+    """Also no blank line, of those that stand around it; others stay."""
+    for text in (
+        "a: {type: A, value: 192.0.2.1}\n",
+        "a: {type: A, value: 192.0.2.1}\n\nb: {type: A, value: 192.0.2.2}\n",
+    ):
+        before = text.replace("\n", newline)
+        assert before == changed(changed(before, "new", "A", {"value": "192.0.2.3"}), "new", "A", None)
+    between = "a: {type: A, value: 192.0.2.1}\n\nb: {type: A, value: 192.0.2.2}\n\n# of c\nc: {type: A, value: 192.0.2.3}\n"
+    assert between.replace("b: {type: A, value: 192.0.2.2}\n\n", "") == changed(between, "b", "A", None)
+
+
 def test_the_same_record_is_the_same_file() -> None:
     """A record that says what is there already changes no octet, whatever its style."""
     for name, rtype in (("web", "A"), ("wide", "A"), ("long", "TXT"), ("@", "TXT"), ("merged", "A")):
