@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import dns.message
 import pytest
 
 from tests.ports import free_port
@@ -107,6 +108,13 @@ class Page:
         subprocess.run(
             [sys.executable, "-m", "geodns", *arguments], cwd=self.folder, check=True, capture_output=True
         )
+
+    def exchanges(self, name: str) -> int:
+        """How many mail servers the server says that a name has."""
+        client = Client(self.dns_port)
+        message = dns.message.from_wire(client.ask(query(name, "MX")))
+        client.socket.close()
+        return sum(map(len, message.answer))
 
     def ask_dns(self, count: int) -> None:
         client = Client(self.dns_port)
@@ -317,6 +325,37 @@ def test_a_plain_record_is_steered(page: Page) -> None:
     client = Client(page.dns_port)
     page.until(lambda: addresses(client.ask(query("plain.example.com", "A"))) == ("192.0.2.10",))
     client.socket.close()
+
+
+def test_a_record_comes_and_goes(page: Page) -> None:
+    """A new one is answered once it is saved, and no more when taken out; one that is there is opened."""
+    give_token(page)
+    page.edit("f-ttl")
+    page.find("#new summary").click()
+    page.find("#new-name").send_keys("mail")
+    Select(page.find("#new-type")).select_by_visible_text("MX")
+    page.find("#new-name").send_keys(Keys.ENTER)
+    page.until(lambda: page.active("id") == "f-values")
+    page.press("10 mx1.example.net.", Keys.ENTER, "20 mx2.example.net.")
+    page.find("#f-ttl").send_keys("60", Keys.ENTER)
+    page.says("#edited .diff", "+mail:", "10 mx1.example.net.")
+    file = page.folder / "zones" / "example.com.yaml"
+    assert ZONE == file.read_text()
+    page.find("#save").click()
+    page.says("#edited", "Saved")
+    assert file.read_text().startswith(ZONE)
+    page.until(lambda: page.exchanges("mail.example.com") == 2)
+    page.choose("www A")
+    page.find("#new summary").click()
+    page.write("#new-name", "MAIL", Keys.ENTER)
+    page.says("#edit-form", "mail.example.com. MX")
+    assert "10 mx1.example.net.\n20 mx2.example.net." == page.find("#f-values").get_attribute("value")
+    page.find("#f-remove").click()
+    page.says("#edited .diff", "-mail:", "-")
+    page.find("#save").click()
+    page.says("#edited", "mail.example.com. MX is taken out")
+    assert ZONE == file.read_text()
+    page.until(lambda: page.exchanges("mail.example.com") == 0)
 
 
 def test_a_conflict_and_an_error(page: Page) -> None:

@@ -443,7 +443,7 @@ async function chooseZone() {
   const zone = $("zone").value;
   if (!zone) return;
   try {
-    const { body } = await ask(`/v1/zones/${encodeURIComponent(zone.replace(/\.$/, ""))}/records?limit=5000`);
+    const { body } = await ask(`${zonePath(zone)}/records?limit=5000`);
     state.records = body.records.filter((record) => !["SOA", "NS"].includes(record.type) || record.steered);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -837,11 +837,13 @@ for (const name of ["ask", "edit"]) {
 
 // --------------------------------------------------------------------------------------------------- edit
 
-const recordPath = (record) => `/v1/zones/${encodeURIComponent(record.zone.replace(/\.$/, ""))}/records/${encodeURIComponent(record.name)}/${record.type}`;
+const zonePath = (zone) => `/v1/zones/${encodeURIComponent(zone.replace(/\.$/, ""))}`;
+const recordPath = (record) => `${zonePath(record.zone)}/records/${encodeURIComponent(record.name)}/${record.type}`;
 
 async function openEdit() {
   const record = chosen();
   $("edited").replaceChildren();
+  $("edit-form").replaceChildren();
   if (!record) return;
   try {
     const { body, etag } = await ask(recordPath(record));
@@ -859,6 +861,8 @@ const STEERABLE = ["A", "AAAA", "CNAME"];  // what pools can stand in for
 const isPlain = (value) => typeof value !== "object";
 const lineOf = (value) => (isPlain(value) ? String(value) : "value" in value && isPlain(value.value) ? [value.value, value.weight].filter((part) => part != null).join(" ") : null);
 const own = (record) => record.values ?? (record.value == null ? [] : [record.value]);
+const NEW_TYPES = ["A", "AAAA", "CNAME", "ALIAS", "MX", "TXT", "SRV", "CAA", "HTTPS", "SVCB", "NAPTR", "PTR", "SSHFP", "TLSA"];
+$("new-type").append(...NEW_TYPES.map((type) => make("option", {}, type)));
 
 function field(label, input) {
   return make("label", {}, label, input);
@@ -878,7 +882,8 @@ function showForm(record) {
   parts.push(make("details", {}, make("summary", {}, "As JSON, with all that the form has not"),
     make("textarea", { id: "f-json", rows: 10, spellcheck: "false", "aria-label": "The record as JSON" }, JSON.stringify(record, null, 1)),
     make("p", { class: "hint" }, "What is changed here counts before the fields above.")));
-  parts.push(make("div", { class: "row" }, make("button", { class: "main" }, "Show the change")));
+  const remove = state.edit.isNew ? [] : [action("Take the record out", () => show(null), { id: "f-remove" })];
+  parts.push(make("div", { class: "row" }, make("button", { class: "main" }, "Show the change"), ...remove));
   $("edit-form").replaceChildren(...parts);
   state.edit.json = $("f-json").value;
 }
@@ -1069,22 +1074,49 @@ function formRule(rule, at) {
   else if (JSON.stringify(pools) !== JSON.stringify(rule.pools ?? (rule.pool == null ? [] : [rule.pool]))) { delete rule.pool; rule.pools = pools; }
 }
 
+$("new-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const [zone, name, type] = [$("zone").value, $("new-name").value.trim(), $("new-type").value];
+  const record = { zone, name, type, full: name === "@" ? zone : `${name}.${zone}` };
+  try {
+    const known = await ask(recordPath(record)).catch((error) => { if (error.status !== 404) throw error; });
+    const { etag } = known ?? await ask(`${zonePath(zone)}/records?limit=1`);
+    $("new").open = false;
+    $("edited").replaceChildren();
+    if (known) { await openRecord(zone, known.body); return; }
+    state.edit = { record, etag, isNew: true, was: { type, values: [] }, pools: {} };
+    showForm(state.edit.was);
+    if (state.map) showSites();
+    $("f-values").focus();
+  } catch (error) { refused(error); }
+});
+
+/** Choose a record, which has its form opened. */
+async function openRecord(zone, { name, type }) {
+  history.replaceState(null, "", `#${new URLSearchParams({ zone, record: `${name} ${type}` })}`);
+  await chooseZone();
+}
+
+/** Put the record in its place, or with null take it out. */
 async function write(is_dry) {
   const { edit } = state;
+  const body = edit.now && { method: "PUT", body: JSON.stringify(edit.now) };
   return (await ask(recordPath(edit.record) + (is_dry ? "?dry_run=1" : ""), {
-    method: "PUT", body: JSON.stringify(edit.now), headers: { "If-Match": edit.etag, "Content-Type": "application/json" },
+    ...(body ?? { method: "DELETE" }), headers: { "If-Match": edit.etag, "Content-Type": "application/json" },
   })).body;
 }
 
-$("edit-form").addEventListener("submit", async (event) => {
+$("edit-form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!state.edit) return;
   try {
-    state.edit.now = formed();
-  } catch (error) {
-    noJson(error);
-    return;
-  }
+    show(formed());
+  } catch (error) { noJson(error); }
+});
+
+/** What would change in the file, and the button that has it changed. */
+async function show(record) {
+  state.edit.now = record;
   try {
     const said = await write(true);
     const save = make("button", { type: "button", class: "main", id: "save", onclick: store }, "Save");
@@ -1092,23 +1124,19 @@ $("edit-form").addEventListener("submit", async (event) => {
     $("edited").replaceChildren(...(changed ? [diffOf(said.diff)] : [make("p", {}, "Nothing is changed.")]), ...warnings(said.problems), ...(changed ? [make("div", { class: "row" }, save)] : []));
     if (changed) save.focus();
   } catch (error) { refused(error); }
-});
+}
 
 async function store() {
   $("save").disabled = true;
   try {
     await write(false);
-    put($("edited"), make("p", {}, "Saved; it is served within two seconds."));
+    const { record, now, isNew } = state.edit;
     state.edit = null;
-    await openEditQuietly();
+    if (isNew || !now) await openRecord(record.zone, record);
+    else await openEdit();
+    put($("edited"), make("p", {}, now ? "Saved; it is served within two seconds." : `${record.full} ${record.type} is taken out, and gone within two seconds.`));
     polls.map.now();
   } catch (error) { refused(error); }
-}
-
-async function openEditQuietly() {
-  const said = $("edited").textContent;
-  await openEdit();
-  put($("edited"), make("p", {}, said));
 }
 
 function noJson(error) {
