@@ -5,6 +5,7 @@ Events --located--> places ------------------+
 """
 
 import threading
+from array import array
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ WINDOW_SECONDS = 300  # five minutes: what a person who looks wants to see at on
 ROWS_MAX = 300  # of places, zones and pools told: more than there are countries
 PLACES_PER_SECOND = 100  # queries of the sample that are located, each in about 0.2 ms: 2 % of a core
 
-K = TypeVar("K")
+K = TypeVar("K", Asked, Pool)
 
 
 @dataclass(slots=True)
@@ -32,7 +33,7 @@ class Second:
     at: int
     asked: Counter[Asked]
     pools: Counter[Pool]
-    latency: list[int]
+    latency: "array[int]"
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ class Recent:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._before: Sums | None = None
+        self._keys: dict[Asked | Pool, Any] = {}  # the same in all seconds, as each is made anew for the sums
         self._seconds: deque[Second] = deque(maxlen=WINDOW_SECONDS)
         self._sampled: deque[_Sampled] = deque(maxlen=WINDOW_SECONDS)
         self._dropped = 0
@@ -68,13 +70,17 @@ class Recent:
         earlier = added(before.latency.values())
         second = Second(
             at,
-            _more(sums.asked, before.asked),
-            _more(sums.pools, before.pools),
-            [new - old for new, old in zip(latency, earlier, strict=True)],
+            self._more(sums.asked, before.asked),
+            self._more(sums.pools, before.pools),
+            array("Q", (new - old for new, old in zip(latency, earlier, strict=True))),
         )
         with self._lock:
             self._seconds.append(second)
             self._dropped = sum(row.get("unsampled", 0) for row in sums.counters.values())
+
+    def _more(self, now: Mapping[K, int], before: Mapping[K, int]) -> Counter[K]:
+        more = ((key, count - before.get(key, 0)) for key, count in now.items())
+        return Counter({self._keys.setdefault(key, key): count for key, count in more if count})
 
     def see(self, place: str, weight: int, at: int) -> None:
         """A query of the sample, which stands for `weight` of them, came from `place` in the Unix second
@@ -159,9 +165,3 @@ def _told(second: Second) -> dict[str, Any]:
 
 def _microseconds(nanoseconds: int | None) -> float | None:
     return None if nanoseconds is None else nanoseconds / 1000
-
-
-def _more(now: Mapping[K, int], before: Mapping[K, int]) -> Counter[K]:
-    return Counter(
-        {key: count - before.get(key, 0) for key, count in now.items() if count != before.get(key, 0)}
-    )
