@@ -51,6 +51,7 @@ from geodns.table.steer import Steer
 
 REST_FACTOR = 1.0  # rest after each piece as long as it took: queries have half of the time at the least
 YOUNG_OBJECTS_MAX = 10_000  # that the collector looks at at a time; about a millisecond
+OBJECTS_PER_LOAD = 1_000  # frozen ones that the collector looks at for each load, taken together; 0.1 ms
 NODES_PER_SLICE = 200  # nodes of an old zone freed at a time; about 0.2 ms
 RETIRE_SECONDS = 5.0  # for queries under way to let go of an old snapshot; one takes less than a millisecond
 RETIRE_STEP_SECONDS = 0.01
@@ -148,6 +149,7 @@ class Library:
         self._databases: tuple[tuple[str, Fingerprint], ...] = ()  # those that the partitions are from
         self._overrides: dict[str, str] = {}
         self._is_first = True
+        self._loads_until_sweep = 0
         self._loader: subprocess.Popen[bytes] | None = None
         self._is_stopped = False
 
@@ -183,7 +185,11 @@ class Library:
         # The cyclic collector would look at every node again and again while they come in, holding all
         # threads. So it sees the little that came before, and of what comes each piece once; then that is
         # frozen: it is not looked at until `_retire` takes it apart by hand. Connections that ended meanwhile
-        # are garbage which would stay for ever if it was frozen with the rest.
+        # are garbage which would stay for ever if it was frozen with the rest; and for those that end later,
+        # all that is frozen is looked at now and then.
+        is_sweep = self._loads_until_sweep <= 0
+        if is_sweep:
+            gc.unfreeze()
         gc.collect()
         gc.disable()
         try:
@@ -197,9 +203,12 @@ class Library:
             self._adopt(load)
             if not self._publish():
                 return False
-            _freeze()  # before the collector may run again
         finally:
+            _freeze()  # before the collector may run again
             gc.enable()
+            self._loads_until_sweep -= 1
+            if is_sweep:
+                self._loads_until_sweep = gc.get_freeze_count() // OBJECTS_PER_LOAD
         self._tell(load)
         self._is_first = False
         after = {id(table) for table in (*self._local, *self.zones)}

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from geodns.traffic.places import Places
 
 VALUES_MAX = 20  # told of one answer
-ANSWERS_KEPT = 4096  # whose values are remembered, in a megabyte or two
+ANSWERS_KEPT = 1024  # whose values are remembered, in half a megabyte
 _ID_OCTETS = 2
 _ANCOUNT = slice(4, 6)  # behind the ID and the flags
 

@@ -96,6 +96,31 @@ def test_nothing_changed(loaded: Loaded):
     assert [] == loaded.lines()
 
 
+def test_what_ends_after_a_load_is_freed(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was open during a load is a cycle, as asyncio has them; when all that is frozen is looked
+    at again it is freed, which is the sooner the fewer objects there are.
+    """
+    monkeypatch.setattr(library_module, "OBJECTS_PER_LOAD", gc.get_freeze_count())
+
+    class Connection:
+        def __init__(self) -> None:
+            self.callback = self.__init__
+
+    connection = Connection()
+    ended = weakref.ref(connection)
+    (tmp_path / "other").mkdir()
+    library = Loaded(tmp_path / "other").library
+    assert library.load()
+    del connection
+    gc.collect()
+    assert ended() is not None, "it was frozen"
+    assert library.load()
+    assert library.load()
+    assert ended() is None
+
+
 def test_only_the_changed_zone_is_compiled(loaded: Loaded):
     """A saved zone is taken up; the table of the other one is the same object as before."""
     table = loaded.served.snapshot.table.zones[Name.parse("example.net").key]
