@@ -99,8 +99,8 @@ def test_nothing_changed(loaded: Loaded):
 def test_what_ends_after_a_load_is_freed(
     loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that was open during a load is a cycle, as asyncio has them; when all that is frozen is looked
-    at again it is freed, which is the sooner the fewer objects there are.
+    """A connection that was open during a load is a cycle, as asyncio has them; when all that is frozen is
+    looked at again it is freed, which is the sooner the fewer objects there are.
     """
     monkeypatch.setattr(library_module, "OBJECTS_PER_LOAD", gc.get_freeze_count())
 
