@@ -19,6 +19,8 @@ from typing import Protocol
 
 from geodns import __version__
 from geodns.config import Dnstap as Settings
+from geodns.config import Truncate
+from geodns.engine.wire import OPTION_ECS, ClientSubnet, read
 from geodns.traffic.event import NANOSECONDS, Event
 from geodns.traffic.querylog import shortened
 from geodns.traffic.writer import Writer
@@ -40,6 +42,9 @@ _UDP, _TCP = 1, 2
 _MESSAGE = 1
 
 _VARINT, _OCTETS, _FIXED32 = 0, 2, 5
+
+_SCOPE_AT = 3  # in the data of Client Subnet, RFC 7871 section 6: behind FAMILY and SOURCE PREFIX-LENGTH
+_WHOLE = Truncate()
 
 
 def _varint(value: int) -> bytes:
@@ -63,9 +68,12 @@ def _octets(field: int, value: bytes) -> bytes:
     return _varint(field << 3 | _OCTETS) + _varint(len(value)) + value
 
 
-def messages(event: Event, identity: bytes, client: str) -> list[bytes]:
-    """AUTH_QUERY, and AUTH_RESPONSE where there is an answer. `client` is the address to be told."""
-    address = ip_address(client)
+def messages(event: Event, identity: bytes, truncate: Truncate) -> list[bytes]:
+    """AUTH_QUERY, and AUTH_RESPONSE where there is an answer; in both the client, and its subnet in the
+    message itself, without the bits that are not to be kept.
+    """
+    address = ip_address(shortened(event.client, truncate))
+    query, answer = _without_subnet(event, truncate)
     asked, nanoseconds = divmod(event.received, NANOSECONDS)
     common = (
         _number(2, _INET if address.version == 4 else _INET6)
@@ -75,12 +83,36 @@ def messages(event: Event, identity: bytes, client: str) -> list[bytes]:
         + _number(8, asked)
         + _fixed32(9, nanoseconds)
     )
-    frames = [_dnstap(identity, _number(1, _AUTH_QUERY) + common + _octets(10, event.query))]
-    if event.answer:
+    frames = [_dnstap(identity, _number(1, _AUTH_QUERY) + common + _octets(10, query))]
+    if answer:
         answered, nanoseconds = divmod(event.received + event.took, NANOSECONDS)
-        more = _number(12, answered) + _fixed32(13, nanoseconds) + _octets(14, event.answer)
+        more = _number(12, answered) + _fixed32(13, nanoseconds) + _octets(14, answer)
         frames.append(_dnstap(identity, _number(1, _AUTH_RESPONSE) + common + more))
     return frames
+
+
+def _without_subnet(event: Event, truncate: Truncate) -> tuple[bytes, bytes]:
+    """Query and answer, with zeros in place of the bits of the Client Subnet that are not to be kept."""
+    query = None if truncate == _WHOLE else read(event.query)
+    subnet = None if query is None else query.subnet
+    if subnet is None:
+        return event.query, event.answer
+    bits = min(subnet.source, truncate.v4 if subnet.family == 4 else truncate.v6)
+    return _with_bits(event.query, subnet, bits), _with_bits(event.answer, subnet, bits)
+
+
+def _with_bits(message: bytes, subnet: ClientSubnet, bits: int) -> bytes:
+    """`message` with so many bits of the subnet's address; in an answer its scope is another one."""
+    octets = subnet.octets
+    head = OPTION_ECS.to_bytes(2) + len(octets).to_bytes(2) + octets[:_SCOPE_AT]
+    at = message.rfind(head)  # options are the last of a message
+    start, address = at + len(head) + 1, octets[_SCOPE_AT + 1 :]
+    end = start + len(address)
+    if at < 0 or message[start:end] != address:
+        return message
+    unused = 8 * len(address) - bits
+    kept = (int.from_bytes(address) >> unused << unused).to_bytes(len(address))
+    return message[:start] + kept + message[end:]
 
 
 def _dnstap(identity: bytes, message: bytes) -> bytes:
@@ -195,11 +227,9 @@ class Dnstap(Writer):
             stream.close()
 
     def write(self, events: Sequence[Event]) -> int:
-        truncate = self.settings.truncate
+        settings, identity = self.settings, self.identity
         frames = [
-            _counted(frame)
-            for event in events
-            for frame in messages(event, self.identity, shortened(event.client, truncate))
+            _counted(frame) for event in events for frame in messages(event, identity, settings.truncate)
         ]
         if frames and self._stream is not None:
             self._stream.write(b"".join(frames))

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
+import dns.edns
+import dns.flags
 import dns.message
 import pytest
 
@@ -97,6 +99,33 @@ def test_a_file(tmp_path: Path):
     assert 9 == told.count("identity: ns1\n")
     assert 4 == told.count("type: AUTH_RESPONSE\n")
     assert 9 == len(re.findall(r"^ +id: 4660$", told, flags=re.M))
+
+
+@needs_read
+@pytest.mark.parametrize(
+    ("subnet", "truncate", "told"),
+    [
+        ("198.51.100.0/24", {}, "198.51.100.0/24/{}"),
+        ("198.51.100.0/24", {"v4": 24}, "198.51.100.0/24/{}"),
+        ("198.51.100.128/25", {"v4": 16}, "198.51.0.0/25/{}"),
+        ("2001:db8:ff80::/41", {"v6": 36}, "2001:db8:f000::/41/{}"),
+        ("2001:db8:ff80::/41", {"v4": 0, "v6": 0}, "::/41/{}"),
+    ],
+)
+def test_a_subnet_is_truncated(tmp_path: Path, subnet: str, truncate: dict[str, int], told: str) -> None:
+    """In the query, and in the answer, where its scope says something else."""
+    address, _, source = subnet.partition("/")
+    query, reply = (dns.message.make_query("www.example.com", "A", id=7) for _ in range(2))
+    query.use_edns(0, options=[dns.edns.ECSOption(address, int(source))])
+    reply.flags |= dns.flags.QR
+    reply.use_edns(0, options=[dns.edns.ECSOption(address, int(source), 16), dns.edns.NSIDOption(b"ns1")])
+    writer = tap(file=tmp_path / "tap", truncate=truncate)
+    writer.start()
+    writer.take([UDP4._replace(query=query.to_wire(), answer=reply.to_wire())])
+    writer.stop()
+    path = tmp_path / "tap"
+    shown = subprocess.run(["dnstap-read", "-p", path], capture_output=True, text=True, check=True).stdout
+    assert [told.format(0), told.format(16)] == re.findall("CLIENT-SUBNET: (.*)", shown)
 
 
 @needs_read
