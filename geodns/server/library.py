@@ -187,10 +187,7 @@ class Library:
         # frozen: it is not looked at until `_retire` takes it apart by hand. Connections that ended meanwhile
         # are garbage which would stay for ever if it was frozen with the rest; and for those that end later,
         # all that is frozen is looked at now and then.
-        is_sweep = self._loads_until_sweep <= 0
-        if is_sweep:
-            gc.unfreeze()
-        gc.collect()
+        self._put_away()
         gc.disable()
         try:
             load = self._complete(everything)
@@ -203,12 +200,9 @@ class Library:
             self._adopt(load)
             if not self._publish():
                 return False
-        finally:
             _freeze()  # before the collector may run again
+        finally:
             gc.enable()
-            self._loads_until_sweep -= 1
-            if is_sweep:
-                self._loads_until_sweep = gc.get_freeze_count() // OBJECTS_PER_LOAD
         self._tell(load)
         self._is_first = False
         after = {id(table) for table in (*self._local, *self.zones)}
@@ -342,6 +336,16 @@ class Library:
             yield message
             if isinstance(message, Done):
                 return
+
+    def _put_away(self) -> None:
+        """Free what has ended since the last load and freeze what is alive; now and then look at it all."""
+        if self._loads_until_sweep:
+            self._loads_until_sweep -= 1
+            _freeze()
+            return
+        gc.unfreeze()
+        _freeze()
+        self._loads_until_sweep = gc.get_freeze_count() // OBJECTS_PER_LOAD
 
     def _read_table(self, stdout: BinaryIO, table: ZoneTable) -> None:
         """Unpickling holds the interpreter lock, so it is done in pieces, with rests for queries."""
