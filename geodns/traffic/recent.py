@@ -72,7 +72,7 @@ class Recent:
             at,
             self._more(sums.asked, before.asked),
             self._more(sums.pools, before.pools),
-            array("Q", (new - old for new, old in zip(latency, earlier, strict=True))),
+            array("q", (new - old for new, old in zip(latency, earlier, strict=True))),
         )
         with self._lock:
             self._seconds.append(second)
