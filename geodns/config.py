@@ -377,6 +377,10 @@ class Truncate(_Part):
     v4: int = Field(default=32, ge=0, le=32, description="bits of an IPv4 address; 24 hides who it is")
     v6: int = Field(default=128, ge=0, le=128, description="bits of an IPv6 address; 56 hides who it is")
 
+    def bits(self, family: int) -> int:
+        """Of an address of the family, 4 or 6."""
+        return self.v4 if family == 4 else self.v6
+
 
 def _zone_text(value: str) -> str:
     return str(Name.parse(value))

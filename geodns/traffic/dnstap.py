@@ -97,7 +97,7 @@ def _without_subnet(event: Event, truncate: Truncate) -> tuple[bytes, bytes]:
     subnet = None if query is None else query.subnet
     if subnet is None:
         return event.query, event.answer
-    bits = min(subnet.source, truncate.v4 if subnet.family == 4 else truncate.v6)
+    bits = min(subnet.source, truncate.bits(subnet.family))
     return _with_bits(event.query, subnet, bits), _with_bits(event.answer, subnet, bits)
 
 
@@ -227,10 +227,8 @@ class Dnstap(Writer):
             stream.close()
 
     def write(self, events: Sequence[Event]) -> int:
-        settings, identity = self.settings, self.identity
-        frames = [
-            _counted(frame) for event in events for frame in messages(event, identity, settings.truncate)
-        ]
+        truncate = self.settings.truncate
+        frames = [_counted(frame) for event in events for frame in messages(event, self.identity, truncate)]
         if frames and self._stream is not None:
             self._stream.write(b"".join(frames))
         return len(events)

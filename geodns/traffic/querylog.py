@@ -153,8 +153,7 @@ def record(
 def shortened(client: str, truncate: Truncate) -> str:
     """An address, without the bits that are not to be kept."""
     address = ip_address(client.partition("%")[0])
-    bits = truncate.v4 if address.version == 4 else truncate.v6
-    return str(ip_network((address, bits), strict=False).network_address)
+    return str(ip_network((address, truncate.bits(address.version)), strict=False).network_address)
 
 
 def _time(nanoseconds: int) -> str:
@@ -171,9 +170,8 @@ def _rcode(event: Event, left: Left | None) -> str:
 def _subnet(query: Query, truncate: Truncate) -> str:
     subnet = query.subnet
     assert subnet is not None
-    width, most = (32, truncate.v4) if subnet.family == 4 else (128, truncate.v6)
-    address = ip_address(subnet.address.to_bytes(width // 8))
-    return str(ip_network((address, min(subnet.source, most)), strict=False))
+    address = ip_address(subnet.address.to_bytes(4 if subnet.family == 4 else 16))
+    return str(ip_network((address, min(subnet.source, truncate.bits(subnet.family))), strict=False))
 
 
 def _rule(chosen: Chosen) -> str:
