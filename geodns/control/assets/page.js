@@ -469,7 +469,11 @@ function chooseRecord() {
 
 function chosen() {
   const [name, type] = $("record").value.split(" ");
-  if (!name) return null;
+  return name ? recordOf(name, type) : null;
+}
+
+/** A record of the chosen zone. */
+function recordOf(name, type) {
   const zone = $("zone").value;
   return { zone, name, type, full: name === "@" ? zone : `${name}.${zone}` };
 }
@@ -843,18 +847,24 @@ const recordPath = (record) => `${zonePath(record.zone)}/records/${encodeURIComp
 async function openEdit() {
   const record = chosen();
   $("edited").replaceChildren();
-  $("edit-form").replaceChildren();
-  if (!record) return;
+  if (!record) { $("edit-form").replaceChildren(); return; }
   try {
     const { body, etag } = await ask(recordPath(record));
-    state.edit = { record, etag, was: body.record, pools: structuredClone(body.record.dynamic?.pools || {}) };
-    showForm(body.record);
-    if (state.map) showSites();
+    state.edit = { record, etag };
+    editAs(body.record);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     state.edit = null;
     put($("edit-form"), make("p", { class: "problems" }, error.message));
   }
+}
+
+/** Go on with the record as this says it. */
+function editAs(was) {
+  state.edit.was = was;
+  state.edit.pools = structuredClone(was.dynamic?.pools || {});
+  showForm(was);
+  if (state.map) showSites();
 }
 
 const STEERABLE = ["A", "AAAA", "CNAME"];  // what pools can stand in for
@@ -882,7 +892,7 @@ function showForm(record) {
   parts.push(make("details", {}, make("summary", {}, "As JSON, with all that the form has not"),
     make("textarea", { id: "f-json", rows: 10, spellcheck: "false", "aria-label": "The record as JSON" }, JSON.stringify(record, null, 1)),
     make("p", { class: "hint" }, "What is changed here counts before the fields above.")));
-  const remove = state.edit.isNew ? [] : [action("Take the record out", () => show(null), { id: "f-remove" })];
+  const remove = state.edit.isNew ? [] : [action("Take the record out", () => showChange(null), { id: "f-remove" })];
   parts.push(make("div", { class: "row" }, make("button", { class: "main" }, "Show the change"), ...remove));
   $("edit-form").replaceChildren(...parts);
   state.edit.json = $("f-json").value;
@@ -919,10 +929,7 @@ function reshape(change) {
   try {
     const record = formed();
     const focus = change(record, record.dynamic?.rules || []);
-    state.edit.was = record;
-    state.edit.pools = structuredClone(record.dynamic?.pools || {});
-    showForm(record);
-    if (state.map) showSites();
+    editAs(record);
     $(focus).focus();
   } catch (error) { noJson(error); }
 }
@@ -1076,17 +1083,15 @@ function formRule(rule, at) {
 
 $("new-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const [zone, name, type] = [$("zone").value, $("new-name").value.trim(), $("new-type").value];
-  const record = { zone, name, type, full: name === "@" ? zone : `${name}.${zone}` };
+  const record = recordOf($("new-name").value.trim(), $("new-type").value);
   try {
     const known = await ask(recordPath(record)).catch((error) => { if (error.status !== 404) throw error; });
-    const { etag } = known ?? await ask(`${zonePath(zone)}/records?limit=1`);
+    const { etag } = known ?? await ask(`${zonePath(record.zone)}/records?limit=1`);
     $("new").open = false;
     $("edited").replaceChildren();
-    if (known) { await openRecord(zone, known.body); return; }
-    state.edit = { record, etag, isNew: true, was: { type, values: [] }, pools: {} };
-    showForm(state.edit.was);
-    if (state.map) showSites();
+    if (known) { await openRecord(record.zone, known.body); return; }
+    state.edit = { record, etag, isNew: true };
+    editAs({ type: record.type, values: [] });
     $("f-values").focus();
   } catch (error) { refused(error); }
 });
@@ -1100,9 +1105,9 @@ async function openRecord(zone, { name, type }) {
 /** Put the record in its place, or with null take it out. */
 async function write(is_dry) {
   const { edit } = state;
-  const body = edit.now && { method: "PUT", body: JSON.stringify(edit.now) };
+  const change = edit.now ? { method: "PUT", body: JSON.stringify(edit.now) } : { method: "DELETE" };
   return (await ask(recordPath(edit.record) + (is_dry ? "?dry_run=1" : ""), {
-    ...(body ?? { method: "DELETE" }), headers: { "If-Match": edit.etag, "Content-Type": "application/json" },
+    ...change, headers: { "If-Match": edit.etag, "Content-Type": "application/json" },
   })).body;
 }
 
@@ -1110,12 +1115,12 @@ $("edit-form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!state.edit) return;
   try {
-    show(formed());
+    showChange(formed());
   } catch (error) { noJson(error); }
 });
 
 /** What would change in the file, and the button that has it changed. */
-async function show(record) {
+async function showChange(record) {
   state.edit.now = record;
   try {
     const said = await write(true);
