@@ -15,8 +15,6 @@ use crate::wire::{KeyRoom, peek};
 
 /// Of fewer queries, each waits for its own memory as long as for that of all.
 const FEWEST: usize = 4;
-/// Without ECS in the first of a batch it is taken for one without: looking at each costs what the others gain.
-const LOOKED_AT: usize = 16;
 
 /// How far one query's way is known.
 #[derive(Clone, Copy)]
@@ -33,7 +31,7 @@ struct Way<'a> {
 pub fn look_ahead<'a>(snapshot: &Snapshot, count: usize, packet: impl Fn(usize) -> &'a [u8]) {
     let table = &snapshot.table;
     let Some(any) = table.zones.first() else { return };
-    if count < FEWEST || !(0..count.min(LOOKED_AT)).any(|at| peek(packet(at)).is_some()) {
+    if count < FEWEST || !(0..count).any(|at| peek(packet(at)).is_some()) {
         return;
     }
     let mut room = KeyRoom::default();
