@@ -180,12 +180,12 @@ def paces(result: Measured, results: list[Measured]) -> Iterator[tuple[str, str,
     """
     if not result.server.is_checked or result.server.program == sys.executable:
         return
+    knot = next((other for other in results if other.server.name == "knot"), None)
     for workload in PACED:
         if workload in result.runs:
             yield workload, workload, max(1.0, result.peak(workload) / 2)
-            for other in results if result.server.name == "geodns (native)" else ():
-                if other.server.name == "knot" and workload in other.runs:
-                    yield workload, workload + AT_KNOTS, max(1.0, other.peak(workload) / 2)
+            if result.server.name == "geodns (native)" and knot is not None and workload in knot.runs:
+                yield workload, workload + AT_KNOTS, max(1.0, knot.peak(workload) / 2)
 
 
 def measure(
